@@ -1,0 +1,448 @@
+package transport
+
+import (
+	"encoding/binary"
+	"io"
+	"sync"
+)
+
+// The guard sits between the records and yamux and knows the state of every stream from the frames alone.
+// It refuses what yamux would accept, says what yamux cannot (did this stream end, or did the session die?),
+// and never lets yamux block: what yamux writes is queued, what it reads has been checked whole.
+//
+// yamux frame: 1 version, 1 type, 2 flags, 4 stream id, 4 length (the window's increase in a window update).
+const (
+	frameHeader = 12
+
+	frameData   = 0
+	frameWindow = 1
+
+	flagSYN = 1
+	flagACK = 2
+	flagFIN = 4
+	flagRST = 8
+
+	acceptBacklog = 256 // rule S5: a constant of the protocol, since yamux needs it equal on both sides
+	initialWindow = 256 << 10
+
+	// orphanFrames is how many control frames may still be on their way for a stream when it is over:
+	// a window update for each half of the smallest window in the largest, and a few flags (rule S8).
+	orphanFrames = MaxStreamWindow/(MinStreamWindow/2) + 8
+)
+
+type guard struct {
+	conn    *conn
+	session *Session
+	local   uint32 // parity of ids that this side opens: 1 for clients, 0 for servers
+
+	in []byte // checked frames that yamux has not read yet; only Read touches it
+
+	held     [frameHeader]byte // a data header that waits for its body; only Write touches it
+	haveHeld bool
+
+	unacked *budget // our opens that the peer has not accepted yet
+	opens   *budget // our open streams, as the peer allows
+
+	mu          sync.Mutex // protects what follows, and each flow
+	flows       map[uint32]*flow
+	lastPeer    uint32 // highest id that the peer has opened
+	lastOurs    uint32 // highest id that this side has opened
+	backlog     int    // its streams that were not accepted yet
+	peerStreams int    // its open streams
+	strayFrames int    // what may still come for streams that are over
+	strayBytes  int
+	dead        bool
+}
+
+// A flow is a stream as its frames tell it.
+type flow struct {
+	id         uint32
+	ours       bool // this side opened it
+	acked      bool
+	sentFIN    bool
+	gotFIN     bool
+	reset      bool // by the peer
+	over       bool // removed from the table
+	wantFIN    bool // half close asked for before the ACK
+	closed     bool // this side wants nothing more of it
+	accepted   bool
+	recvWindow int
+	sendWindow int
+	writable   chan struct{} // token: sendWindow or the state changed
+	stream     *Stream
+}
+
+func newGuard(s *Session, c *conn, client bool, opens int) *guard {
+	g := &guard{conn: c, session: s, flows: make(map[uint32]*flow),
+		unacked: newBudget(acceptBacklog), opens: newBudget(opens)}
+	if client {
+		g.local = 1
+	}
+	return g
+}
+
+// Read gives yamux checked frames. Only yamux's receiving goroutine calls it.
+func (g *guard) Read(p []byte) (int, error) {
+	for len(g.in) == 0 {
+		if err := g.receive(); err != nil {
+			g.session.lastWords(err)
+			return 0, io.EOF // yamux need not know more; streams ask the session
+		}
+	}
+	n := copy(p, g.in)
+	g.in = g.in[n:]
+	return n, nil
+}
+
+// receive takes one record. What it refuses ends the session.
+func (g *guard) receive() error {
+	typ, data, err := g.conn.rx.next()
+	if err != nil {
+		return err
+	}
+	if typ != recordData && typ != recordAlert && typ != recordClose && len(data) != 0 {
+		return violation("R3", "data in a control record")
+	}
+	switch typ {
+	case recordData:
+		g.in, err = g.incoming(data)
+		return err
+	case recordPing:
+		g.conn.tx.record(false, recordPong)
+		return nil
+	case recordPong:
+		return nil // rx.last has been set, which is all a pong is for
+	case recordClose:
+		if len(data) == 0 {
+			return ErrPeerClosed
+		}
+	case recordAlert:
+		if len(data) == 1 {
+			return &AlertError{Alert(data[0])}
+		}
+	}
+	return violation("R3", "unknown or malformed record")
+}
+
+// incoming checks a record's frames and returns what yamux shall see of them, in place.
+func (g *guard) incoming(data []byte) ([]byte, error) {
+	if len(data) == 0 {
+		return nil, violation("R3", "empty data record")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.dead {
+		return nil, nil // this side has ended the session and waits for the peer's end
+	}
+	kept := data[:0]
+	for len(data) > 0 {
+		frame, rest, err := cutFrame(data)
+		if err != nil {
+			return nil, err
+		}
+		data = rest
+		pass, err := g.checkLocked(frame)
+		if err != nil {
+			return nil, err
+		}
+		if pass != nil {
+			kept = append(kept, pass...)
+		}
+	}
+	if g.conn.tx.flooded.Load() {
+		return nil, ErrWriteStalled // the peer makes us answer, and takes no answer
+	}
+	return kept, nil
+}
+
+// cutFrame takes one whole frame off the front (rules S1 to S3).
+func cutFrame(data []byte) (frame, rest []byte, err error) {
+	if len(data) < frameHeader {
+		return nil, nil, violation("S1", "record ends inside a frame")
+	}
+	size := frameHeader
+	switch flags, length := frameFlags(data), int(binary.BigEndian.Uint32(data[8:])); {
+	case data[0] != 0 || flags&^(flagSYN|flagACK|flagFIN|flagRST) != 0:
+		return nil, nil, violation("S2", "unknown version or flag")
+	case data[1] == frameWindow:
+	case data[1] != frameData:
+		return nil, nil, violation("S2", "frame is neither data nor window update")
+	case length > maxPayload:
+		return nil, nil, violation("S3", "data frame too long")
+	case length == 0:
+		return nil, nil, violation("S3", "empty data frame")
+	case flags&^flagACK != 0:
+		return nil, nil, violation("S3", "data frame with a flag that belongs in a window update")
+	default:
+		size += length
+	}
+	if len(data) < size {
+		return nil, nil, violation("S1", "record ends inside a frame")
+	}
+	return data[:size], data[size:], nil
+}
+
+func frameFlags(f []byte) uint16 { return binary.BigEndian.Uint16(f[2:]) }
+
+// checkLocked judges one incoming frame against its stream. It returns the frame for yamux, rewritten where
+// yamux needs it so, or nil when yamux must not see it.
+func (g *guard) checkLocked(frame []byte) ([]byte, error) {
+	id, flags := binary.BigEndian.Uint32(frame[4:]), frameFlags(frame)
+	length := int(binary.BigEndian.Uint32(frame[8:]))
+	data := frame[1] == frameData
+	f := g.flows[id]
+	if flags&flagSYN != 0 {
+		if flags != flagSYN {
+			return nil, violation("S4", "SYN with another flag")
+		}
+		if err := g.openedLocked(id); err != nil {
+			return nil, err
+		}
+		f = g.flows[id]
+	}
+	if f == nil {
+		return nil, g.strayLocked(id, data, length)
+	}
+	if err := f.checkFlags(flags); err != nil {
+		return nil, err
+	}
+	if flags&flagACK != 0 {
+		g.ackedLocked(f)
+	}
+	if data {
+		if f.gotFIN || length > f.recvWindow {
+			return nil, violation("S6", "data beyond the window or the end of a stream")
+		}
+		f.recvWindow -= length
+		if f.closed {
+			return g.refuseLocked(f, frame), nil
+		}
+	} else if f.sendWindow += length; f.sendWindow > MaxStreamWindow {
+		return nil, violation("S6", "window too large")
+	}
+	notify(f.writable)
+	if flags&flagFIN != 0 {
+		f.gotFIN = true
+		if f.sentFIN {
+			g.endLocked(f)
+		}
+	}
+	if flags&flagRST != 0 {
+		return g.resetLocked(f, frame), nil
+	}
+	return frame, nil
+}
+
+// checkFlags refuses flags that do not fit the stream's state (rule S4).
+func (f *flow) checkFlags(flags uint16) error {
+	ack, fin, rst := flags&flagACK != 0, flags&flagFIN != 0, flags&flagRST != 0
+	switch {
+	case ack && (!f.ours || f.acked):
+		return violation("S4", "ACK of what was not opened or was acknowledged before")
+	case f.ours && !f.acked && !ack && !rst:
+		return violation("S4", "frame before the ACK")
+	case !f.ours && !f.acked && (fin || rst):
+		return violation("S7", "end of a stream before its ACK")
+	case fin && f.gotFIN:
+		return violation("S4", "second FIN")
+	}
+	return nil
+}
+
+// openedLocked admits a stream that the peer opens (rule S5).
+func (g *guard) openedLocked(id uint32) error {
+	switch {
+	case id == 0 || id%2 == g.local || id <= g.lastPeer:
+		return violation("S5", "stream id out of order")
+	case g.backlog >= acceptBacklog || g.peerStreams >= g.session.cfg.MaxStreams:
+		return violation("S5", "too many streams")
+	}
+	g.lastPeer = id
+	g.backlog++
+	g.peerStreams++
+	g.flows[id] = newFlow(id, false)
+	return nil
+}
+
+func newFlow(id uint32, ours bool) *flow {
+	return &flow{id: id, ours: ours, recvWindow: initialWindow, sendWindow: initialWindow, writable: make(chan struct{}, 1)}
+}
+
+// ackedLocked does what had to wait for the ACK (rule S7).
+func (g *guard) ackedLocked(f *flow) {
+	f.acked = true
+	g.unacked.give(1)
+	if f.wantFIN && !f.sentFIN && !f.reset {
+		g.finLocked(f)
+	}
+	if f.closed && !g.dead {
+		g.session.tasks.Go(f.stream.finish)
+	}
+}
+
+// strayLocked accounts for a frame of a stream that is over. A peer may not know that yet, and no more than
+// that is granted (rule S8).
+func (g *guard) strayLocked(id uint32, data bool, length int) error {
+	known := id%2 != g.local && id <= g.lastPeer || id%2 == g.local && id <= g.lastOurs
+	if data {
+		g.strayBytes -= length
+	} else {
+		g.strayFrames--
+	}
+	if id == 0 || !known || g.strayBytes < 0 || g.strayFrames < 0 {
+		return violation("S8", "frame of a stream that is not open")
+	}
+	return nil
+}
+
+// refuseLocked answers data for a stream that this side has closed with a reset, to the peer and to yamux.
+func (g *guard) refuseLocked(f *flow, frame []byte) []byte {
+	g.sendLocked(f.id, frameWindow, flagRST, 0)
+	g.abandonLocked(f)
+	frame = frame[:frameHeader]
+	frame[1] = frameWindow
+	binary.BigEndian.PutUint16(frame[2:], frameFlags(frame)|flagRST)
+	binary.BigEndian.PutUint32(frame[8:], 0)
+	return frame
+}
+
+// abandonLocked removes a stream that this side resets, and grants what the peer may have sent meanwhile.
+func (g *guard) abandonLocked(f *flow) {
+	g.strayBytes += f.recvWindow
+	g.strayFrames += orphanFrames
+	g.removeLocked(f)
+}
+
+// resetLocked takes the peer's reset. Behind a FIN it only says that the peer forgets the stream: what it
+// sent before still counts, and yamux, which would throw it away, does not see the reset. A refusal before
+// the ACK is shown to yamux with the ACK, without which it would leak the entry.
+func (g *guard) resetLocked(f *flow, frame []byte) []byte {
+	f.reset = true
+	if f.ours && !f.acked {
+		g.ackedLocked(f)
+		binary.BigEndian.PutUint16(frame[2:], frameFlags(frame)|flagACK)
+	}
+	g.removeLocked(f)
+	if f.gotFIN {
+		return nil
+	}
+	return frame
+}
+
+func (g *guard) removeLocked(f *flow) {
+	if f.over {
+		return
+	}
+	f.over = true
+	delete(g.flows, f.id)
+	notify(f.writable)
+	if f.ours {
+		g.opens.give(1)
+		if !f.acked {
+			f.acked = true
+			g.unacked.give(1)
+		}
+		return
+	}
+	g.peerStreams--
+	if !f.accepted {
+		f.accepted = true
+		g.backlog--
+	}
+}
+
+// Write takes yamux's frames. Only yamux's sending goroutine calls it, with a header and then, if that
+// announces one, a body: TestYamuxWritesHeaderThenBody holds yamux to that.
+func (g *guard) Write(p []byte) (int, error) {
+	var err error
+	if g.haveHeld {
+		g.haveHeld = false
+		err = g.conn.tx.frame(g.held[:], p, len(p))
+	} else {
+		err = g.outgoing(p)
+	}
+	if err != nil {
+		g.session.wind(err)
+	}
+	return len(p), err
+}
+
+func (g *guard) outgoing(p []byte) error {
+	id, flags := binary.BigEndian.Uint32(p[4:]), frameFlags(p)
+	length := int(binary.BigEndian.Uint32(p[8:]))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case p[1] == frameData:
+		if f := g.flows[id]; f != nil {
+			f.sendWindow -= length
+			f.acked = f.acked || flags&flagACK != 0
+		}
+		copy(g.held[:], p)
+		g.haveHeld = length > 0
+	case p[1] == frameWindow:
+		return g.windowLocked(p, id, flags, length)
+	}
+	return nil // pings and go-aways have no place here: records and RPC messages do their work
+}
+
+// windowLocked follows a window update and its flags, and sends it unless the peer needs it no more.
+func (g *guard) windowLocked(p []byte, id uint32, flags uint16, length int) error {
+	f := g.flows[id]
+	if flags&flagSYN != 0 {
+		f = newFlow(id, true)
+		g.flows[id] = f
+		g.lastOurs = id
+	}
+	if f == nil || flags&flagFIN != 0 && f.sentFIN && flags&flagACK == 0 {
+		return nil // it is over, or ended by finLocked before
+	}
+	f.acked = f.acked || flags&flagACK != 0
+	f.recvWindow += length
+	err := g.conn.tx.frame(p, nil, 0)
+	if flags&flagFIN != 0 {
+		f.sentFIN = true
+		if f.gotFIN {
+			g.endLocked(f)
+		}
+	}
+	if flags&flagRST != 0 {
+		g.abandonLocked(f)
+	}
+	return err
+}
+
+// endLocked removes a stream that ended on both sides. The peer may still read, and say so (rule S8).
+func (g *guard) endLocked(f *flow) {
+	g.strayFrames += orphanFrames
+	g.removeLocked(f)
+}
+
+func (g *guard) sendLocked(id uint32, typ byte, flags uint16, length uint32) {
+	var h [frameHeader]byte
+	h[1] = typ
+	binary.BigEndian.PutUint16(h[2:], flags)
+	binary.BigEndian.PutUint32(h[4:], id)
+	binary.BigEndian.PutUint32(h[8:], length)
+	g.conn.tx.frame(h[:], nil, 0) // an error here has already ended the session, or soon will
+}
+
+// finLocked ends our direction of a stream. yamux is not asked to: its Close would also start a timer that
+// resets a stream on which a reply is slow to come.
+func (g *guard) finLocked(f *flow) {
+	f.sentFIN = true
+	g.sendLocked(f.id, frameWindow, flagFIN, 0)
+	if f.gotFIN {
+		g.endLocked(f)
+	}
+}
+
+// Close is yamux's; the session closes the raw connection itself.
+func (g *guard) Close() error { return nil }
+
+func notify(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

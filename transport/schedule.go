@@ -1,0 +1,116 @@
+package transport
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"hash"
+)
+
+// Suite names the one set of algorithms of this version, for people.
+const Suite = "RSA-OAEP-SHA256 + X25519 + ML-KEM-768, HKDF-SHA256, AES-256-GCM"
+
+// Labels, one a purpose (SPEC.md, section 4). Each is unlike every other, so that no secret serves twice.
+const (
+	labelOAEP            = "sealmux/1 wrapped secret"
+	labelEarly           = "sealmux/1"
+	labelServerHandshake = "sealmux/1 server handshake"
+	labelClientHandshake = "sealmux/1 client handshake"
+	labelServerTraffic   = "sealmux/1 server traffic"
+	labelClientTraffic   = "sealmux/1 client traffic"
+	labelExporter        = "sealmux/1 exporter"
+	labelExport          = "sealmux/1 export"
+	labelKey             = "sealmux/1 key"
+	labelIV              = "sealmux/1 iv"
+	labelUpdate          = "sealmux/1 update"
+	labelSignature       = "sealmux/1 client authentication"
+)
+
+const (
+	secretSize = 32 // S, and every derived secret
+	keySize    = 32 // AES-256
+	ivSize     = 12
+	// maxExport is HKDF-SHA256's limit: 255 blocks of 32 bytes (RFC 5869, section 2.3).
+	maxExport = 255 * sha256.Size
+)
+
+// transcript hashes every byte of the handshake in the order it was sent.
+type transcript struct{ hash hash.Hash }
+
+func newTranscript() transcript { return transcript{sha256.New()} }
+
+func (t transcript) add(b []byte) { t.hash.Write(b) }
+
+// sum leaves the running hash as it is.
+func (t transcript) sum() []byte { return t.hash.Sum(nil) }
+
+// handshakeSecret mixes the three secrets. Whoever lacks any one of them has nothing.
+func handshakeSecret(wrapped, kem, dh []byte) []byte {
+	early := extract([]byte(labelEarly), wrapped)
+	both := append(append(make([]byte, 0, len(kem)+len(dh)), kem...), dh...)
+	defer clear(both)
+	defer clear(early)
+	return extract(early, both)
+}
+
+func extract(salt, secret []byte) []byte {
+	prk, err := hkdf.Extract(sha256.New, secret, salt)
+	if err != nil {
+		panic(err) // only FIPS mode refuses, and never these sizes
+	}
+	return prk
+}
+
+func expand(secret []byte, label string, context []byte, size int) []byte {
+	out, err := hkdf.Expand(sha256.New, secret, label+string(context), size)
+	if err != nil {
+		panic(err) // sizes are bounded by the callers
+	}
+	return out
+}
+
+// blockKey is the key of one block sealed within the handshake.
+func blockKey(handshake []byte, label string, hash []byte) (cipher.AEAD, []byte) {
+	secret := expand(handshake, label, hash, keySize+ivSize)
+	defer clear(secret[:keySize])
+	return newAEAD(secret[:keySize]), secret[keySize:]
+}
+
+func newAEAD(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // the size is a constant
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}
+
+// sessionKeys is what the handshake leaves behind.
+type sessionKeys struct {
+	client, server []byte // traffic secrets, by sender
+	exporter       []byte
+}
+
+func deriveSession(handshake, hash []byte) sessionKeys {
+	return sessionKeys{
+		client:   expand(handshake, labelClientTraffic, hash, secretSize),
+		server:   expand(handshake, labelServerTraffic, hash, secretSize),
+		exporter: expand(handshake, labelExporter, hash, secretSize),
+	}
+}
+
+// export derives keying material for the application (rule K5).
+func export(exporter []byte, label string, context []byte, size int) []byte {
+	sum := sha256.Sum256(context)
+	info := append([]byte{byte(len(label))}, label...)
+	return expand(exporter, labelExport, append(info, sum[:]...), size)
+}
+
+// signatureInput is what a client's key signs: a context that no other protocol uses, and the transcript.
+func signatureInput(hash []byte) [sha256.Size]byte {
+	return sha256.Sum256(append([]byte(labelSignature+"\x00"), hash...))
+}

@@ -1,0 +1,353 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// A muxStream is what a Stream needs of yamux, which session.go alone may name.
+type muxStream interface {
+	io.ReadWriteCloser
+	StreamID() uint32
+	SetReadDeadline(time.Time) error
+}
+
+// A Stream is one logical connection within a Session: a net.Conn with deadlines, half close, and an end
+// that is never mistaken. Read returns io.EOF only when the peer has closed or half-closed the stream; when
+// the session ends before that, it returns why, after the data that had arrived.
+//
+// All methods may be called at once. Write has handed its bytes to the session when it returns; they reach
+// the peer unless the session dies. After a write deadline the count is exact, and the stream still works.
+type Stream struct {
+	session *Session
+	mux     muxStream
+	flow    *flow
+
+	writing sync.Mutex // one Write, CloseWrite or final close at a time: what follows a FIN would end the session
+	writeBy deadline
+
+	mu     sync.Mutex // protects what follows
+	readBy time.Time
+	closed bool
+	left   chan struct{} // closed with closed
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// adopt gives a yamux stream its place in the guard's table. It returns nil if the stream is over already.
+func (g *guard) adopt(s *Session, ys muxStream) *Stream {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f := g.flows[ys.StreamID()]
+	if f == nil {
+		return nil
+	}
+	if !f.ours {
+		f.accepted = true
+		g.backlog--
+	}
+	f.stream = &Stream{session: s, mux: ys, flow: f, left: make(chan struct{}), writeBy: newDeadline()}
+	if g.dead {
+		ys.SetReadDeadline(longAgo)
+	}
+	return f.stream
+}
+
+// kill wakes whoever is blocked in a stream. yamux's own way, to wake all readers and let them spin until it
+// has closed each stream, takes seconds when there are many.
+func (g *guard) kill() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.dead = true
+	for _, f := range g.flows {
+		if f.stream != nil {
+			f.stream.mux.SetReadDeadline(longAgo)
+		}
+	}
+}
+
+func (g *guard) lastID() uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lastOurs
+}
+
+// Read reads what the peer has written. See Stream for the errors; after a deadline it returns
+// os.ErrDeadlineExceeded, after Close net.ErrClosed, after the peer's reset ErrStreamReset.
+func (s *Stream) Read(b []byte) (int, error) {
+	for {
+		if err := s.readable(); err != nil || len(b) == 0 {
+			return 0, err
+		}
+		n, err := s.mux.Read(b)
+		if n > 0 {
+			return n, nil
+		}
+		switch {
+		case err == nil:
+		case err == io.EOF:
+			return 0, s.end()
+		case isTimeout(err):
+			if err := s.readable(); err != nil {
+				return 0, err
+			}
+			if s.session.ended() {
+				return 0, s.end()
+			}
+		default:
+			return 0, s.session.why(err)
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// readable refuses to read on behalf of a closed stream or after the deadline, even if data waits.
+func (s *Stream) readable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrStreamClosed
+	case !s.readBy.IsZero() && !time.Now().Before(s.readBy):
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// end tells the peer's end of the stream from the end of the session: yamux gives io.EOF for both.
+func (s *Stream) end() error {
+	g := s.session.guard
+	g.mu.Lock()
+	ended := s.flow.gotFIN
+	g.mu.Unlock()
+	if ended {
+		return io.EOF
+	}
+	<-s.session.done
+	return s.session.cause
+}
+
+// Write writes b, waiting for the peer to have read enough of what went before. After an error, the count
+// tells how much was handed over. Errors as for Read.
+func (s *Stream) Write(b []byte) (n int, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	for {
+		room, err := s.reserve(len(b) - n)
+		if err != nil || n == len(b) {
+			return n, err
+		}
+		k, err := s.mux.Write(b[n : n+room])
+		n += k
+		if err != nil {
+			s.session.conn.tx.room.give(room - k)
+			return n, s.session.why(err)
+		}
+	}
+}
+
+// reserve waits until the peer's window and the session's queue have room for some of want, and takes it.
+// So yamux, which honours no deadline while it writes, never has to wait.
+func (s *Stream) reserve(want int) (int, error) {
+	for {
+		due := s.writeBy.passed()
+		window, err := s.window(due)
+		window = min(want, window, maxPayload)
+		switch {
+		case err != nil || want == 0:
+			return 0, err
+		case window > 0:
+			if s.session.conn.tx.room.take(window, s.left, due, s.session.done) {
+				return window, nil
+			}
+		default:
+			select {
+			case <-s.flow.writable:
+			case <-s.left:
+			case <-due:
+			case <-s.session.done:
+			}
+		}
+	}
+}
+
+// window returns how much the peer's window takes, or why nothing may be written any more.
+func (s *Stream) window(due <-chan struct{}) (int, error) {
+	select {
+	case <-s.left:
+		return 0, ErrStreamClosed
+	default:
+	}
+	if s.session.ended() {
+		return 0, s.session.cause
+	}
+	select {
+	case <-due:
+		return 0, os.ErrDeadlineExceeded
+	default:
+	}
+	g := s.session.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch f := s.flow; {
+	case f.reset:
+		return 0, ErrStreamReset
+	case f.wantFIN || f.over:
+		return 0, ErrStreamClosed
+	}
+	return s.flow.sendWindow, nil
+}
+
+// CloseWrite ends what this side writes: the peer reads io.EOF behind it, and may go on writing for as long
+// as it likes. It waits for a Write in progress. A stream must still be closed.
+func (s *Stream) CloseWrite() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	_, err := s.window(nil)
+	if err != nil {
+		return err
+	}
+	g := s.session.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.flow.wantFIN = true
+	if s.flow.acked || !s.flow.ours {
+		g.finLocked(s.flow)
+	}
+	return nil // else ackedLocked sends it (rule S7)
+}
+
+// Close ends the stream both ways and unblocks Read and Write. What was written before reaches the peer, with
+// its end; what the peer still writes is answered with a reset. It returns nil, however often it is called.
+func (s *Stream) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.left)
+	s.mux.SetReadDeadline(longAgo)
+	s.mu.Unlock()
+	s.writeBy.set(time.Time{})
+
+	g := s.session.guard
+	g.mu.Lock()
+	s.flow.closed = true
+	ready := s.flow.acked || !s.flow.ours || g.dead
+	g.mu.Unlock()
+	if ready {
+		s.finish()
+	}
+	return nil // else ackedLocked has it finished: before the ACK, yamux would leak the stream
+}
+
+// finish has yamux end the stream and forget it.
+func (s *Stream) finish() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mux.Close()
+}
+
+// SetDeadline sets both deadlines, of calls in progress too. A zero time means none.
+func (s *Stream) SetDeadline(t time.Time) error {
+	if err := s.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets when Read gives up with os.ErrDeadlineExceeded.
+func (s *Stream) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrStreamClosed
+	}
+	s.readBy = t
+	if !s.session.ended() {
+		s.mux.SetReadDeadline(t)
+	}
+	if s.session.ended() {
+		s.mux.SetReadDeadline(longAgo) // kill may have come in between
+	}
+	return nil
+}
+
+// SetWriteDeadline sets when Write gives up with os.ErrDeadlineExceeded.
+func (s *Stream) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrStreamClosed
+	}
+	s.writeBy.set(t)
+	return nil
+}
+
+// Session returns the session that the stream belongs to.
+func (s *Stream) Session() *Session { return s.session }
+
+// LocalAddr is the session's.
+func (s *Stream) LocalAddr() net.Addr { return s.session.LocalAddr() }
+
+// RemoteAddr is the session's.
+func (s *Stream) RemoteAddr() net.Addr { return s.session.RemoteAddr() }
+
+// A deadline is a point in time to select on, which may be moved. net.Pipe has the same.
+type deadline struct {
+	mu    *sync.Mutex
+	state *deadlineState
+}
+
+type deadlineState struct {
+	timer *time.Timer
+	ch    chan struct{} // closed when the time has come
+}
+
+func newDeadline() deadline {
+	return deadline{new(sync.Mutex), &deadlineState{ch: make(chan struct{})}}
+}
+
+func (d deadline) passed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state.ch
+}
+
+func (d deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := d.state
+	if st.timer != nil && !st.timer.Stop() {
+		<-st.ch // it is firing; let it
+	}
+	st.timer = nil
+	gone := false
+	select {
+	case <-st.ch:
+		gone = true
+	default:
+	}
+	switch left := time.Until(t); {
+	case t.IsZero() || left > 0:
+		if gone {
+			st.ch = make(chan struct{})
+		}
+		if !t.IsZero() {
+			ch := st.ch
+			st.timer = time.AfterFunc(left, func() { close(ch) })
+		}
+	case !gone:
+		close(st.ch)
+	}
+}

@@ -1,0 +1,129 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A Trust says who the other side may be: which servers a client talks to, which clients a server admits.
+// The zero value and nil trust nobody. Make one with Pin, PinFingerprint, AuthorizedKeys, TrustFunc or, on
+// a server, AnyClient. It may be shared by any number of sessions.
+type Trust struct {
+	known  []*PublicKey  // a client can address these without asking
+	pins   []Fingerprint // what errors show, and what a client asks for
+	admit  func(context.Context, *PublicKey) (string, error)
+	anyone bool
+}
+
+// Pin trusts exactly these keys. A client that pins one key saves the round trip in which it would ask
+// the server for the key it holds.
+func Pin(keys ...*PublicKey) *Trust {
+	t := &Trust{known: keys}
+	for _, key := range keys {
+		t.pins = append(t.pins, key.id)
+	}
+	t.admit = t.admitPinned
+	return t
+}
+
+// PinFingerprint trusts exactly the keys with these fingerprints.
+func PinFingerprint(prints ...Fingerprint) *Trust {
+	t := &Trust{pins: prints}
+	t.admit = t.admitPinned
+	return t
+}
+
+// AnyClient admits every client, with a key or without. Only a server may use it: a client must name its
+// server, and is refused with ErrConfig.
+func AnyClient() *Trust {
+	return &Trust{anyone: true}
+}
+
+// TrustFunc asks admit for each peer, once its key is known and, for a client's key, proven. admit returns
+// a name for the peer (Peer.Name, may be empty) or an error, which refuses it. It may be called by many
+// goroutines at once and should honour ctx, which ends with the handshake.
+func TrustFunc(admit func(ctx context.Context, key *PublicKey) (name string, err error)) *Trust {
+	return &Trust{admit: admit}
+}
+
+// AuthorizedKeys trusts the public keys in a folder: each file ending in .pem holds one, and the rest of
+// its name is the peer's name. The folder is read anew in every handshake, so additions and removals count
+// from the next one on. A file that cannot be used is an error here, and later refuses every peer: a
+// half-read list must not decide. Errors match ErrKey.
+func AuthorizedKeys(dir string) (*Trust, error) {
+	if _, err := readKeyDir(dir); err != nil {
+		return nil, err
+	}
+	return TrustFunc(func(_ context.Context, key *PublicKey) (string, error) {
+		names, err := readKeyDir(dir)
+		if err != nil {
+			return "", err
+		}
+		name, ok := names[key.id]
+		if !ok {
+			return "", errUntrusted
+		}
+		return name, nil
+	}), nil
+}
+
+var errUntrusted = errors.New("not among the trusted keys")
+
+// maxKeyDir bounds what each handshake reads; a larger set belongs in a database behind TrustFunc.
+const maxKeyDir = 10_000
+
+func readKeyDir(dir string) (map[Fingerprint]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	names := make(map[Fingerprint]string)
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), ".pem")
+		if !ok || entry.IsDir() {
+			continue
+		}
+		if len(names) == maxKeyDir {
+			return nil, fmt.Errorf("%w: more than %d keys in %s; use TrustFunc", ErrKey, maxKeyDir, dir)
+		}
+		key, err := ReadPublicKey(filepath.Join(dir, entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since the folder was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		names[key.id] = name
+	}
+	return names, nil
+}
+
+func (t *Trust) admitPinned(_ context.Context, key *PublicKey) (string, error) {
+	for _, pin := range t.pins {
+		if pin == key.id {
+			return "", nil
+		}
+	}
+	return "", errUntrusted
+}
+
+// names reports whether the Trust names anybody, as a client's must.
+func (t *Trust) names() bool { return t != nil && t.admit != nil }
+
+// admits asks whether a peer with this key may come in; nil is a client without one.
+func (t *Trust) admits(ctx context.Context, key *PublicKey) (name string, err error) {
+	switch {
+	case t == nil:
+		return "", errUntrusted
+	case t.anyone:
+		return "", nil
+	case key == nil || t.admit == nil:
+		return "", errUntrusted
+	}
+	return t.admit(ctx, key)
+}
