@@ -1,0 +1,193 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// bubble is synctest.Test for code that uses yamux, whose global pool of timers must not carry one over from
+// another bubble: three collections empty it.
+func bubble(t *testing.T, f func(t *testing.T)) {
+	clean := func() {
+		for range 3 {
+			runtime.GC()
+		}
+	}
+	clean()
+	synctest.Test(t, f)
+	clean()
+}
+
+func pipePair(testing.TB) (net.Conn, net.Conn) { return net.Pipe() }
+
+// A peer that says nothing more is asked once, and given up when it does not answer.
+func TestSilentPeer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p, s := rawClient(t, pipePair)
+		asked := make(chan time.Duration, 1)
+		begun := time.Now()
+		go func() {
+			for {
+				typ, _, err := readRecord(p.raw, p.out.receive)
+				if err != nil {
+					return
+				}
+				if typ == recordPing {
+					asked <- time.Since(begun)
+				}
+			}
+		}()
+		<-s.Done()
+		if at := <-asked; at != DefaultKeepaliveInterval {
+			t.Errorf("asked after %v", at)
+		}
+		if took := time.Since(begun); took != DefaultKeepaliveInterval+DefaultKeepaliveTimeout || !errors.Is(s.Err(), ErrPeerSilent) || !errors.Is(s.Err(), os.ErrDeadlineExceeded) {
+			t.Errorf("%v after %v", s.Err(), took)
+		}
+	})
+}
+
+// Two idle sides keep each other alive for ever.
+func TestIdleSessionLives(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, server := configs()
+		cs, ss := sessionsOver(t, a, b, client, server)
+		time.Sleep(24 * time.Hour)
+		o, p := streams(t, cs, ss)
+		go io.WriteString(o, "still there")
+		buf := make([]byte, 11)
+		if _, err := io.ReadFull(p, buf); err != nil || string(buf) != "still there" {
+			t.Fatal(string(buf), err)
+		}
+	})
+}
+
+// A peer that talks but takes nothing is given up at the write timeout, and writers are told.
+func TestPeerThatTakesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p, s := rawClient(t, pipePair)
+		stop := make(chan struct{})
+		go func() {
+			for p.record(recordPong, nil) == nil {
+				select {
+				case <-time.After(time.Second):
+				case <-stop:
+					return
+				}
+			}
+		}()
+		defer close(stop)
+		begun := time.Now()
+		_, err := s.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-s.Done()
+		if took := time.Since(begun); took != DefaultWriteTimeout || !errors.Is(s.Err(), ErrWriteStalled) {
+			t.Fatalf("%v after %v", s.Err(), took)
+		}
+	})
+}
+
+// A peer that makes us answer and takes no answer is cut off by what waits for it.
+func TestPeerThatFloods(t *testing.T) {
+	p, s := against(t)
+	for id := uint32(1); ; id += 2 {
+		if p.record(recordData, syn(id)) != nil {
+			break
+		}
+		st, err := s.Accept()
+		if err != nil {
+			break
+		}
+		st.Close()
+		if p.record(recordData, data(id, 1)) != nil || p.record(recordPing, nil) != nil {
+			break
+		}
+	}
+	<-s.Done()
+	if err := s.Err(); !errors.Is(err, ErrWriteStalled) {
+		t.Fatal(err)
+	}
+}
+
+// A reader that comes late still gets all that a closed stream sent, however late.
+func TestLateReaderLosesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, server := configs()
+		cs, ss := sessionsOver(t, a, b, client, server)
+		o, p := streams(t, cs, ss)
+		if _, err := o.Write(make([]byte, 100<<10)); err != nil {
+			t.Fatal(err)
+		}
+		o.Close()
+		time.Sleep(time.Hour) // yamux resets a half-closed stream after streamCloseTimeout
+		if got, err := io.ReadAll(p); len(got) != 100<<10 || err != nil {
+			t.Fatal(len(got), err)
+		}
+		p.Close()
+		expectNoStreams(t, cs, ss)
+	})
+}
+
+// A reply may take as long as it likes after a half close.
+func TestLateReplyAfterHalfClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, server := configs()
+		cs, ss := sessionsOver(t, a, b, client, server)
+		o, p := streams(t, cs, ss)
+		o.CloseWrite()
+		time.Sleep(time.Hour)
+		go func() {
+			io.WriteString(p, "reply")
+			p.Close()
+		}()
+		if got, err := io.ReadAll(o); string(got) != "reply" || err != nil {
+			t.Fatal(string(got), err)
+		}
+	})
+}
+
+// Close waits for an unresponsive peer no longer than CloseTimeout.
+func TestCloseIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, s := rawClient(t, pipePair)
+		begun := time.Now()
+		s.Close()
+		if took := time.Since(begun); took > DefaultCloseTimeout {
+			t.Fatalf("took %v", took)
+		}
+		if err := s.Err(); !errors.Is(err, ErrSessionClosed) {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Both sides close at once: both are through at once.
+func TestCloseBothAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, server := configs()
+		cs, ss := sessionsOver(t, a, b, client, server)
+		begun := time.Now()
+		done := make(chan struct{})
+		go func() {
+			cs.Close()
+			close(done)
+		}()
+		ss.Close()
+		<-done
+		if took := time.Since(begun); took != 0 {
+			t.Fatalf("took %v", took)
+		}
+	})
+}
