@@ -20,8 +20,8 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 		}
 	}
 	clean()
+	defer clean()
 	synctest.Test(t, f)
-	clean()
 }
 
 func pipePair(testing.TB) (net.Conn, net.Conn) { return net.Pipe() }
