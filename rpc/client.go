@@ -1,0 +1,303 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+)
+
+// A Client makes calls on one session, from any number of goroutines at once. Small calls share one stream, which is opened
+// with the first; each call with a body over LargeCall has a stream of its own.
+//
+// Goroutines: a reader and a writer a stream, one that opens the shared stream, one that waits for the session's end, one
+// that closes the session. All end with the session or with Close, which waits for them.
+type Client struct {
+	sess  Session
+	opts  Options
+	large *room         // large calls in flight
+	calls sync.Pool     // of *call, for their channels; not global, for a channel must not leave its synctest bubble
+	ids   atomic.Uint64 // the last id given to a call; ids are unique in the session
+
+	ctx    context.Context // ends with the client
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // every goroutine; added to under mu while err is nil, or from a goroutine it counts
+
+	mu       sync.Mutex // protects all below; nothing blocks under it
+	err      error      // why there are no more calls; sticky
+	draining bool       // the server sent goaway
+	inflight int        // calls that were let in
+	streams  map[*clientStream]struct{}
+	shared   *clientStream // of the small calls; nil until the first, and after its end
+	opening  *opening      // while the shared stream is being opened
+	closeErr error         // what sess.Close said
+}
+
+// An opening is the shared stream in the making. err is set before done is closed.
+type opening struct {
+	done chan struct{}
+	cs   *clientStream
+	err  error
+}
+
+// NewClient returns a client on sess, which it owns from now on: Close closes it. No other Client may use the session.
+func NewClient(sess Session, opts Options) *Client {
+	c := &Client{sess: sess, opts: opts.withDefaults(64), streams: make(map[*clientStream]struct{})}
+	c.calls.New = newCall
+	c.large = newRoom(c.opts.MaxStreams)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if d, ok := sess.(interface{ Done() <-chan struct{} }); ok {
+		c.wg.Go(func() {
+			select {
+			case <-d.Done():
+				c.end(lost(sessionErr(sess)))
+			case <-c.ctx.Done():
+			}
+		})
+	}
+	return c
+}
+
+// CallRaw calls method with body, one encoded msgpack value, and returns the value of the reply, which is the caller's to
+// keep; body is not kept. A method's name has 1 to 255 bytes of UTF-8. The error is an *Error: its Outcome says whether the
+// handler can have run. When ctx ends CallRaw returns at once, with Canceled or DeadlineExceeded, and the handler's
+// context is cancelled; a deadline of ctx reaches the handler too. Safe for concurrent use.
+func (c *Client) CallRaw(ctx context.Context, method string, body Raw) (Raw, error) {
+	if err := c.refuse(ctx, method, body); err != nil {
+		return nil, err
+	}
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	var cs *clientStream
+	var err error
+	if len(body) > LargeCall {
+		if err := c.large.acquire(ctx, 1); err != nil {
+			return nil, notSent(ctx, err)
+		}
+		defer c.large.release(1)
+		if cs, err = c.open(ctx, true); err == nil {
+			defer cs.end(errStreamDone)
+		}
+	} else {
+		cs, err = c.sharedStream(ctx)
+	}
+	if err != nil {
+		return nil, notSent(ctx, err)
+	}
+	cl, err := cs.send(ctx, method, body)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := cs.wait(ctx, cl)
+	if err != nil {
+		return nil, err
+	}
+	if err := Check(reply); err != nil {
+		return nil, fail(Internal, Executed, "the reply", err)
+	}
+	return reply, nil
+}
+
+// Close ends the calls in flight as Unavailable with ErrClientClosed, closes the session and waits for the client's
+// goroutines. It returns what the session's Close returned. It may be called more than once.
+func (c *Client) Close() error {
+	c.end(ErrClientClosed)
+	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closeErr
+}
+
+// refuse finds what is wrong with a call before anything is done for it.
+func (c *Client) refuse(ctx context.Context, method string, body Raw) error {
+	if ctx.Err() != nil {
+		return failContext(ctx, NotSent)
+	}
+	if method == "" || len(method) > maxMethod || !utf8.ValidString(method) {
+		return fail(InvalidArgument, NotSent, "a method's name has 1 to 255 bytes of UTF-8", nil)
+	}
+	if len(method)+len(body) > c.opts.MaxSend {
+		return tooLarge(len(method)+len(body), c.opts.MaxSend)
+	}
+	if err := Check(body); err != nil {
+		return fail(InvalidArgument, NotSent, "the request", err)
+	}
+	return nil
+}
+
+func tooLarge(size, limit int) error {
+	return fail(ResourceExhausted, NotSent, fmt.Sprintf("a request of %d bytes, limit %d", size, limit), ErrTooLarge)
+}
+
+// enter lets a call in. From then on it counts for the drain.
+func (c *Client) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return fail(Unavailable, NotSent, "", c.err)
+	}
+	if c.draining {
+		return fail(Unavailable, NotSent, "", ErrDraining)
+	}
+	c.inflight++
+	return nil
+}
+
+func (c *Client) leave() {
+	c.mu.Lock()
+	c.inflight--
+	done := c.drainedLocked()
+	c.mu.Unlock()
+	done.end(ErrDraining)
+}
+
+// goaway is the server's notice that it takes no new calls (C9).
+func (c *Client) goaway() {
+	c.mu.Lock()
+	c.draining = true
+	done := c.drainedLocked()
+	c.mu.Unlock()
+	done.end(ErrDraining)
+}
+
+// drainedLocked returns the shared stream once the server drains and the last call has ended. That the client closes it
+// then tells the server that everything was answered and that nothing is on its way (C9).
+func (c *Client) drainedLocked() *clientStream {
+	if c.draining && c.inflight == 0 {
+		return c.shared
+	}
+	return nil
+}
+
+// sharedStream returns the stream of the small calls, waiting for it to be opened. One caller's context does not decide for
+// the others: the opening has the client's.
+func (c *Client) sharedStream(ctx context.Context) (*clientStream, error) {
+	c.mu.Lock()
+	if c.shared != nil || c.err != nil {
+		defer c.mu.Unlock()
+		return c.shared, c.err
+	}
+	op := c.opening
+	if op == nil {
+		op = &opening{done: make(chan struct{})}
+		c.opening = op
+		c.wg.Go(func() {
+			op.cs, op.err = c.open(c.ctx, false)
+			c.mu.Lock()
+			c.opening = nil
+			c.mu.Unlock()
+			close(op.done)
+		})
+	}
+	c.mu.Unlock()
+	select {
+	case <-op.done:
+		return op.cs, op.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// open opens a stream and starts its goroutines.
+func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
+	conn, err := c.sess.Open(ctx)
+	if err != nil {
+		if cause := sessionErr(c.sess); cause != nil && ctx.Err() == nil {
+			err = lost(cause)
+		}
+		return nil, err
+	}
+	cs := &clientStream{client: c, conn: conn, own: own, out: newOutbox(), calls: make(map[uint64]*call)}
+	c.mu.Lock()
+	if err := c.err; err != nil {
+		c.mu.Unlock()
+		conn.Close()
+		return nil, err
+	}
+	c.streams[cs] = struct{}{}
+	if !own {
+		c.shared = cs
+	}
+	c.wg.Go(cs.read)
+	c.wg.Go(cs.write)
+	c.mu.Unlock()
+	return cs, nil
+}
+
+// forget is called once by every stream that ends.
+func (c *Client) forget(cs *clientStream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.streams, cs)
+	if c.shared == cs {
+		c.shared = nil
+	}
+}
+
+// streamEnded tells a stream's end from the session's. A peer that closes a stream without a reply has cut it.
+func (c *Client) streamEnded(cs *clientStream, err error) {
+	switch cause := sessionErr(c.sess); {
+	case errors.Is(err, ErrProtocol):
+		c.opts.Logger.Warn("rpc: session ended", "error", err)
+		c.end(err)
+	case cause != nil:
+		c.end(lost(cause))
+	case err == io.EOF:
+		cs.end(fmt.Errorf("the peer closed the stream: %w", io.ErrUnexpectedEOF))
+	default:
+		cs.end(err)
+	}
+}
+
+// lost is the error of a session that ended by itself.
+func lost(cause error) error {
+	if cause == nil || cause == io.EOF {
+		cause = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("the session ended; make a new one: %w", cause)
+}
+
+// end ends the client, its calls and its session. Only the first call does anything.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	streams := make([]*clientStream, 0, len(c.streams))
+	for cs := range c.streams {
+		streams = append(streams, cs)
+	}
+	c.wg.Go(func() { // Close may wait for the peer, and end may be called by a reader
+		err := c.sess.Close()
+		c.mu.Lock()
+		c.closeErr = err
+		c.mu.Unlock()
+	})
+	c.mu.Unlock()
+	c.cancel()
+	c.large.close(err)
+	for _, cs := range streams {
+		cs.end(err)
+	}
+}
+
+// notSent is the error of a call that ended while it waited for its turn or its stream.
+func notSent(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return failContext(ctx, NotSent)
+	}
+	return fail(Unavailable, NotSent, "", err)
+}
+
+var _ Caller = (*Client)(nil)
+
+// errStreamDone ends the stream of a large call that was answered. No caller sees it.
+var errStreamDone = fmt.Errorf("rpc: the call is over: %w", net.ErrClosed)

@@ -1,0 +1,116 @@
+package rpc
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// Raw is one encoded msgpack value. As a request or reply type it passes through untouched.
+type Raw []byte
+
+// The pools are ours: msgpack's own hand on the state that a failed decode leaves behind.
+var (
+	encoders = sync.Pool{New: func() any { return &encoder{enc: msgpack.NewEncoder(nil)} }}
+	decoders = sync.Pool{New: func() any { return &decoder{dec: msgpack.NewDecoder(nil)} }}
+)
+
+type encoder struct {
+	enc *msgpack.Encoder
+	buf bytes.Buffer
+}
+
+type decoder struct {
+	dec *msgpack.Decoder
+	src bytes.Reader
+}
+
+// keepBuffer is the largest buffer, in bytes, that goes back to a pool or stays with an idle stream.
+const keepBuffer = 64 << 10
+
+// encode returns v as one msgpack value. Strings, byte slices and Raw take no reflection.
+func encode(v any) (Raw, error) {
+	switch v := v.(type) {
+	case Raw:
+		return v, nil
+	case string:
+		return appendString(make([]byte, 0, 5+len(v)), v), nil
+	case []byte:
+		return append(appendBinHeader(make([]byte, 0, 5+len(v)), len(v)), v...), nil
+	case nil:
+		return Raw{0xc0}, nil
+	}
+	if _, err := planOf(reflect.TypeOf(v)); err != nil {
+		return nil, err
+	}
+	e := encoders.Get().(*encoder)
+	e.buf.Reset()
+	e.enc.Reset(&e.buf)
+	e.enc.UseCompactInts(true)
+	if err := e.enc.Encode(v); err != nil { // the encoder's state is unknown: let it go
+		return nil, fmt.Errorf("rpc: encode %T: %w", v, err)
+	}
+	b := bytes.Clone(e.buf.Bytes())
+	if e.buf.Cap() <= keepBuffer {
+		encoders.Put(e)
+	}
+	return b, nil
+}
+
+// decode stores a body that passed Check in v. Its errors match ErrBadMessage.
+func decode[T any](b Raw, v *T) error {
+	switch v := any(v).(type) {
+	case *Raw:
+		*v = b
+		return nil
+	case *string:
+		t, err := next(b, 0)
+		if err != nil || t.kind != tokStr && t.kind != tokNil {
+			return &badMessage{"not text", 0}
+		}
+		*v = string(b[t.start:t.end])
+		return nil
+	case *[]byte:
+		t, err := next(b, 0)
+		if err != nil || t.kind != tokBin && t.kind != tokNil {
+			return &badMessage{"not binary", 0}
+		}
+		*v = b[t.start:t.end:t.end]
+		return nil
+	}
+	p, err := planOf(reflect.TypeFor[T]())
+	if err != nil {
+		return err
+	}
+	if _, err := p.fit(b, 0); err != nil {
+		return err
+	}
+	if b[0] == 0xc0 { // nil is the zero value, and of a pointer type a new zero value: no handler meets a nil request
+		if t := reflect.TypeFor[T](); t.Kind() == reflect.Pointer {
+			reflect.ValueOf(v).Elem().Set(reflect.New(t.Elem()))
+		}
+		return nil
+	}
+	return decodeMsgpack(b, v)
+}
+
+func decodeMsgpack(b Raw, v any) (err error) {
+	d := decoders.Get().(*decoder)
+	d.src.Reset(b)
+	d.dec.Reset(&d.src) // clears every flag; none is wanted
+	defer func() {
+		// msgpack panics on some values, such as nil for a time; a type's own decoder may too. Such a decoder is let go.
+		if p := recover(); p != nil {
+			err = &badMessage{"it does not fit the Go type", -1}
+		}
+	}()
+	if err := d.dec.Decode(v); err != nil || d.src.Len() != 0 {
+		return &badMessage{"it does not fit the Go type", -1}
+	}
+	d.src.Reset(nil)
+	decoders.Put(d)
+	return nil
+}

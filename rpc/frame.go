@@ -1,0 +1,70 @@
+package rpc
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"slices"
+)
+
+// readBuffer is a stream's read buffer in bytes. A message that fits is parsed where it lies.
+const readBuffer = 16 << 10
+
+// A frameReader takes messages off a stream (W1, W2).
+type frameReader struct {
+	br    *bufio.Reader
+	limit int // of a payload
+	held  int // bytes of br that the last payload still lies in
+}
+
+func newFrameReader(r io.Reader, limit int) *frameReader {
+	return &frameReader{br: bufio.NewReaderSize(r, readBuffer), limit: limit}
+}
+
+// header returns the next payload's length. A stream that ends here returns io.EOF; one that ends elsewhere
+// io.ErrUnexpectedEOF; a length over the limit a violation, before anything is allocated for it.
+func (f *frameReader) header() (int, error) {
+	f.br.Discard(f.held)
+	f.held = 0
+	p, err := f.br.Peek(frameHeader)
+	if err != nil {
+		if err == io.EOF && len(p) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	n := binary.BigEndian.Uint32(p)
+	f.br.Discard(frameHeader)
+	if int64(n) > int64(f.limit) {
+		return 0, &tooLong{}
+	}
+	return int(n), nil
+}
+
+// tooLong is a length over the receiver's limit: the sender knows no better or lies.
+type tooLong struct{}
+
+func (*tooLong) Error() string   { return ErrProtocol.Error() + ": " + ErrTooLarge.Error() }
+func (*tooLong) Unwrap() []error { return []error{ErrProtocol, ErrTooLarge} }
+
+// payload returns the n bytes after the header. owned says that they are the caller's to keep; otherwise they are valid
+// until the next call of header. Memory grows with what has come, not with what was declared.
+func (f *frameReader) payload(n int) (p []byte, owned bool, err error) {
+	if n <= readBuffer {
+		p, err = f.br.Peek(n)
+		f.held = len(p)
+	} else {
+		owned = true
+		for len(p) < n && err == nil {
+			p = slices.Grow(p, min(n-len(p), max(readBuffer, len(p))))
+			end := min(n, cap(p))
+			var m int
+			m, err = io.ReadFull(f.br, p[len(p):end])
+			p = p[:len(p)+m]
+		}
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return p, owned, err
+}
