@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
+)
+
+// A dialer is what send and repl share: the flags that say whom to talk to and as whom.
+type dialer struct {
+	serverKeys []string
+	keyFile    string
+	timeout    time.Duration
+}
+
+func (d *dialer) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVar(&d.serverKeys, "server-key", nil,
+		"the server's public key `FILE` or its fingerprint SHA256:...; again for more, any of which will do (required)")
+	flags.StringVar(&d.keyFile, "key", "", "own private key `FILE`, for servers that admit only clients they know")
+	flags.DurationVar(&d.timeout, "timeout", 30*time.Second, "how long the connection, and each reply, may take")
+}
+
+func (d *dialer) check(addr string) error {
+	if len(d.serverKeys) == 0 {
+		return usagef("name the server's key with --server-key FILE or --server-key SHA256:...")
+	}
+	for _, name := range d.serverKeys {
+		if _, err := transport.ParseFingerprint(name); isFingerprint(name) && err != nil {
+			return usagef("--server-key %s: %s", name, plain(err))
+		}
+	}
+	if d.timeout <= 0 {
+		return usagef("--timeout must be more than zero, such as 10s")
+	}
+	return checkAddr("ADDR", addr)
+}
+
+func checkAddr(name, addr string) error {
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+		return usagef("%s must be HOST:PORT, such as 127.0.0.1:7443; it is %q", name, addr)
+	}
+	return nil
+}
+
+func isFingerprint(name string) bool { return strings.HasPrefix(name, "SHA256:") }
+
+func (d *dialer) config() (*transport.Config, error) {
+	peers, err := d.pins()
+	if err != nil {
+		return nil, err
+	}
+	config := &transport.Config{Peers: peers, Protocol: rpc.Protocol, HandshakeTimeout: d.timeout}
+	if d.keyFile != "" {
+		key, err := transport.ReadPrivateKey(d.keyFile)
+		if err != nil {
+			return nil, keyError("--key", d.keyFile, err)
+		}
+		config.Keys = []*transport.PrivateKey{key}
+	}
+	return config, nil
+}
+
+func (d *dialer) pins() (*transport.Trust, error) {
+	var keys []*transport.PublicKey
+	var prints []transport.Fingerprint
+	for _, name := range d.serverKeys {
+		if isFingerprint(name) {
+			print, err := transport.ParseFingerprint(name)
+			if err != nil {
+				return nil, err
+			}
+			prints = append(prints, print)
+			continue
+		}
+		key, err := transport.ReadPublicKey(name)
+		if err != nil {
+			return nil, keyError("--server-key", name, err)
+		}
+		keys = append(keys, key)
+		prints = append(prints, key.Fingerprint())
+	}
+	if len(keys) == len(prints) { // with every key at hand nothing need be asked of the server
+		return transport.Pin(keys...), nil
+	}
+	return transport.PinFingerprint(prints...), nil
+}
+
+// A link is one session to a server of calls.
+type link struct {
+	addr    string
+	timeout time.Duration
+	session *transport.Session
+	client  *rpc.Client
+}
+
+func (d *dialer) dial(ctx context.Context, addr string) (*link, error) {
+	config, err := d.config()
+	if err != nil {
+		return nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	session, err := transport.Dial(bounded, "tcp", addr, config)
+	if err != nil {
+		return nil, d.dialError(ctx, addr, config, err)
+	}
+	return &link{addr, d.timeout, session, rpc.NewClient(session, rpc.Options{})}, nil
+}
+
+// method is what send and repl call. Of a server with nothing registered any name will do.
+const method = "echo"
+
+// echo sends one text and returns the server's reply.
+func (l *link) echo(ctx context.Context, text string) (string, error) {
+	bounded, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	reply, err := rpc.Call[string](bounded, l.client, method, text)
+	return reply, l.callError(ctx, err)
+}
+
+func (l *link) close() { l.client.Close() }
+
+// dialError says in one sentence why there is no session, and what helps.
+func (d *dialer) dialError(ctx context.Context, addr string, config *transport.Config, err error) error {
+	if wrong, ok := errors.AsType[*transport.ServerKeyError](err); ok {
+		return fmt.Errorf("the server at %s offers the key %v, not one named with --server-key; only if its owner confirms that key, name it",
+			addr, wrong.Offered)
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Errorf("cannot find the host of %s; check the name", addr)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case errors.Is(err, transport.ErrUnauthorized):
+		return fmt.Errorf("the server at %s does not admit the key %v; have its public half put into the server's --authorized-keys folder",
+			addr, config.Keys[0].Fingerprint())
+	case errors.Is(err, transport.ErrClientKeyRequired):
+		return fmt.Errorf("the server at %s admits only clients it knows; name your private key with --key FILE", addr)
+	case errors.Is(err, transport.ErrNotSealmux):
+		return fmt.Errorf("what answers at %s does not speak sealmux; check the address and the port", addr)
+	case errors.Is(err, transport.ErrVersion):
+		return fmt.Errorf("the server at %s speaks another version of sealmux; upgrade the older side", addr)
+	case errors.Is(err, transport.ErrApplicationProtocol):
+		return fmt.Errorf("the server at %s does not serve calls but another protocol; check the address and the port", addr)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nothing listens at %s; start the server or check the address", addr)
+	case errors.Is(err, transport.ErrHandshakeTimeout), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no session with %s within %v; check the address, or allow more with --timeout", addr, d.timeout)
+	}
+	return fmt.Errorf("cannot connect to %s: %s", addr, plain(err))
+}
+
+// A lostError is the end of a session: no further call on it can succeed.
+type lostError struct{ error }
+
+func lost(format string, args ...any) error { return lostError{fmt.Errorf(format, args...)} }
+
+// callError says in one sentence why a call failed, with a lostError if no other can succeed.
+func (l *link) callError(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case errors.Is(err, rpc.ErrDraining):
+		return lost("the server at %s is shutting down and takes no new calls; connect again later", l.addr)
+	case errors.Is(err, rpc.Unavailable):
+		return lost("the session with %s is over: %s; connect again", l.addr, plain(err))
+	case errors.Is(err, rpc.ErrTooLarge):
+		return fmt.Errorf("the text is longer than a call carries (%d bytes); send it in pieces", rpc.DefaultMaxMessage)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no reply from %s within %v; allow more with --timeout", l.addr, l.timeout)
+	}
+	return fmt.Errorf("the server at %s refused the call: %s", l.addr, plain(err))
+}
+
+// keyError says what is wrong with a key file or folder that a flag names.
+func keyError(flag, path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && flag == "--authorized-keys":
+		return fmt.Errorf("%s: there is no folder %s; make it and put the clients' public keys into it", flag, path)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: there is no file %s; sealmux keygen --out DIR makes a key", flag, path)
+	}
+	return fmt.Errorf("%s: %s", flag, plain(err))
+}
+
+// plain is an error's text without the names of packages, which mean nothing to a user of the tool.
+func plain(err error) string {
+	return strings.NewReplacer("transport: ", "", "rpc: ", "").Replace(err.Error())
+}

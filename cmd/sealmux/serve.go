@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
+)
+
+type serveOptions struct {
+	listen     string
+	keyFiles   []string
+	authorized string
+	anonymous  bool
+	drain      time.Duration
+}
+
+func serveCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve --listen ADDR --key FILE (--authorized-keys DIR | --allow-anonymous)",
+		Short: "Serve the echo",
+		Long: "serve answers every call with the echo. Once it is ready it prints one line with its address and the\n" +
+			"fingerprints of its keys. Whom it admits must be said: the clients whose public keys lie in a folder,\n" +
+			"as files that end in .pem, or anybody. The folder is read anew for each client.\n\n" +
+			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them.",
+		Example: "  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
+			"  sealmux serve --listen :7443 --key new/private.pem --key old/private.pem --authorized-keys clients",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.listen, "listen", "", "`ADDR` to listen on, HOST:PORT; port 0 takes a free one (required)")
+	flags.StringArrayVar(&o.keyFiles, "key", nil, "private key `FILE`; again for more, so that keys can be replaced (required)")
+	flags.StringVar(&o.authorized, "authorized-keys", "", "folder `DIR` of the public keys of the clients to admit")
+	flags.BoolVar(&o.anonymous, "allow-anonymous", false, "admit every client, with a key or without")
+	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long calls in progress may take once a signal came")
+	return cmd
+}
+
+func (o *serveOptions) check() error {
+	switch {
+	case o.listen == "":
+		return usagef("name the address to listen on with --listen HOST:PORT")
+	case len(o.keyFiles) == 0:
+		return usagef("name the server's private key with --key FILE")
+	case o.authorized == "" && !o.anonymous:
+		return usagef("say whom to admit: --authorized-keys DIR or --allow-anonymous")
+	case o.authorized != "" && o.anonymous:
+		return usagef("--authorized-keys and --allow-anonymous exclude each other; give one")
+	case o.drain < 0:
+		return usagef("--drain must not be negative")
+	}
+	return checkAddr("--listen", o.listen)
+}
+
+func (o *serveOptions) config() (*transport.Config, error) {
+	config := &transport.Config{Protocol: rpc.Protocol, Peers: transport.AnyClient()}
+	for _, path := range o.keyFiles {
+		key, err := transport.ReadPrivateKey(path)
+		if err != nil {
+			return nil, keyError("--key", path, err)
+		}
+		config.Keys = append(config.Keys, key)
+	}
+	if o.anonymous {
+		return config, nil
+	}
+	var err error
+	if config.Peers, err = transport.AuthorizedKeys(o.authorized); err != nil {
+		return nil, keyError("--authorized-keys", o.authorized, err)
+	}
+	return config, nil
+}
+
+// run serves until ctx ends, and then drains.
+func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	log := &refusals{out: errOut}
+	config.HandshakeFailed = log.add
+	unbroken := context.WithoutCancel(ctx) // a signal drains; it must not cut
+	listener, err := transport.Listen(unbroken, "tcp", o.listen, config)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %s; choose another --listen", o.listen, plain(err))
+	}
+	defer listener.Close()
+	prints := make([]string, len(config.Keys))
+	for i, key := range config.Keys {
+		prints[i] = key.Fingerprint().String()
+	}
+	if _, err := fmt.Fprintf(out, "listening on %s key %s\n", listener.Addr(), strings.Join(prints, " ")); err != nil {
+		return err
+	}
+
+	server := rpc.NewServer(rpc.Options{})
+	served := make(chan error, 1)
+	go func() { served <- rpc.Serve(unbroken, server, listener) }() // ended by Shutdown and Close, awaited below
+	select {
+	case err := <-served:
+		return fmt.Errorf("the listener on %s failed: %s; start the server again", o.listen, plain(err))
+	case <-ctx.Done():
+	}
+	fmt.Fprintf(errOut, "draining: calls in progress have %v; a second signal cuts them\n", o.drain)
+	bounded, cancel := context.WithTimeout(unbroken, o.drain)
+	defer cancel()
+	cut := server.Shutdown(bounded)
+	if err := <-served; err != nil && !errors.Is(err, rpc.ErrServerClosed) {
+		return fmt.Errorf("the listener on %s failed: %s", o.listen, plain(err))
+	}
+	if cut != nil {
+		return fmt.Errorf("calls were cut after %v; allow them more with --drain", o.drain)
+	}
+	return nil
+}
+
+// maxRefusals is how many lines a second refusals writes: strangers decide how often they come.
+const maxRefusals = 10
+
+// refusals reports the connections that did not become sessions.
+type refusals struct {
+	out io.Writer
+
+	mu    sync.Mutex // protects the rest, and keeps lines whole
+	since time.Time
+	count int // since then
+}
+
+func (r *refusals) add(from net.Addr, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.since) >= time.Second {
+		if more := r.count - maxRefusals; more > 0 {
+			fmt.Fprintf(r.out, "refused %d more\n", more)
+		}
+		r.since, r.count = now, 0
+	}
+	switch r.count++; {
+	case r.count > maxRefusals:
+	case from == nil:
+		fmt.Fprintf(r.out, "cannot accept: %s\n", oneLine(errors.New(plain(err))))
+	default:
+		fmt.Fprintf(r.out, "refused %v: %s\n", from, oneLine(errors.New(plain(err))))
+	}
+}
