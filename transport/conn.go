@@ -313,7 +313,7 @@ func (tx *txHalf) put(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	tx.since.Store(max(now(), 1)) // 0 would say that nothing is being written
+	tx.since.Store(now() | 1) // odd, since 0 says that nothing is being written
 	_, err := tx.raw.Write(b)
 	tx.since.Store(0)
 	return err

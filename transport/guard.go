@@ -9,27 +9,6 @@ import (
 // The guard sits between the records and yamux and knows the state of every stream from the frames alone.
 // It refuses what yamux would accept, says what yamux cannot (did this stream end, or did the session die?),
 // and never lets yamux block: what yamux writes is queued, what it reads has been checked whole.
-//
-// yamux frame: 1 version, 1 type, 2 flags, 4 stream id, 4 length (the window's increase in a window update).
-const (
-	frameHeader = 12
-
-	frameData   = 0
-	frameWindow = 1
-
-	flagSYN = 1
-	flagACK = 2
-	flagFIN = 4
-	flagRST = 8
-
-	acceptBacklog = 256 // rule S5: a constant of the protocol, since yamux needs it equal on both sides
-	initialWindow = 256 << 10
-
-	// orphanFrames is how many control frames may still be on their way for a stream when it is over:
-	// a window update for each half of the smallest window in the largest, and a few flags (rule S8).
-	orphanFrames = MaxStreamWindow/(MinStreamWindow/2) + 8
-)
-
 type guard struct {
 	conn    *conn
 	session *Session
@@ -52,24 +31,6 @@ type guard struct {
 	strayFrames int    // what may still come for streams that are over
 	strayBytes  int
 	dead        bool
-}
-
-// A flow is a stream as its frames tell it.
-type flow struct {
-	id         uint32
-	ours       bool // this side opened it
-	acked      bool
-	sentFIN    bool
-	gotFIN     bool
-	reset      bool // by the peer
-	over       bool // removed from the table
-	wantFIN    bool // half close asked for before the ACK
-	closed     bool // this side wants nothing more of it
-	accepted   bool
-	recvWindow int
-	sendWindow int
-	writable   chan struct{} // token: sendWindow or the state changed
-	stream     *Stream
 }
 
 func newGuard(s *Session, c *conn, client bool, opens int) *guard {
@@ -155,35 +116,6 @@ func (g *guard) incoming(data []byte) ([]byte, error) {
 	return kept, nil
 }
 
-// cutFrame takes one whole frame off the front (rules S1 to S3).
-func cutFrame(data []byte) (frame, rest []byte, err error) {
-	if len(data) < frameHeader {
-		return nil, nil, violation("S1", "record ends inside a frame")
-	}
-	size := frameHeader
-	switch flags, length := frameFlags(data), int(binary.BigEndian.Uint32(data[8:])); {
-	case data[0] != 0 || flags&^(flagSYN|flagACK|flagFIN|flagRST) != 0:
-		return nil, nil, violation("S2", "unknown version or flag")
-	case data[1] == frameWindow:
-	case data[1] != frameData:
-		return nil, nil, violation("S2", "frame is neither data nor window update")
-	case length > maxPayload:
-		return nil, nil, violation("S3", "data frame too long")
-	case length == 0:
-		return nil, nil, violation("S3", "empty data frame")
-	case flags&^flagACK != 0:
-		return nil, nil, violation("S3", "data frame with a flag that belongs in a window update")
-	default:
-		size += length
-	}
-	if len(data) < size {
-		return nil, nil, violation("S1", "record ends inside a frame")
-	}
-	return data[:size], data[size:], nil
-}
-
-func frameFlags(f []byte) uint16 { return binary.BigEndian.Uint16(f[2:]) }
-
 // checkLocked judges one incoming frame against its stream. It returns the frame for yamux, rewritten where
 // yamux needs it so, or nil when yamux must not see it.
 func (g *guard) checkLocked(frame []byte) ([]byte, error) {
@@ -233,22 +165,6 @@ func (g *guard) checkLocked(frame []byte) ([]byte, error) {
 	return frame, nil
 }
 
-// checkFlags refuses flags that do not fit the stream's state (rule S4).
-func (f *flow) checkFlags(flags uint16) error {
-	ack, fin, rst := flags&flagACK != 0, flags&flagFIN != 0, flags&flagRST != 0
-	switch {
-	case ack && (!f.ours || f.acked):
-		return violation("S4", "ACK of what was not opened or was acknowledged before")
-	case f.ours && !f.acked && !ack && !rst:
-		return violation("S4", "frame before the ACK")
-	case !f.ours && !f.acked && (fin || rst):
-		return violation("S7", "end of a stream before its ACK")
-	case fin && f.gotFIN:
-		return violation("S4", "second FIN")
-	}
-	return nil
-}
-
 // openedLocked admits a stream that the peer opens (rule S5).
 func (g *guard) openedLocked(id uint32) error {
 	switch {
@@ -262,10 +178,6 @@ func (g *guard) openedLocked(id uint32) error {
 	g.peerStreams++
 	g.flows[id] = newFlow(id, false)
 	return nil
-}
-
-func newFlow(id uint32, ours bool) *flow {
-	return &flow{id: id, ours: ours, recvWindow: initialWindow, sendWindow: initialWindow, writable: make(chan struct{}, 1)}
 }
 
 // ackedLocked does what had to wait for the ACK (rule S7).
