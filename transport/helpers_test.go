@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -12,15 +13,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Keys are slow to make, and tests need few.
-var testKeys = sync.OnceValue(func() [3]*PrivateKey {
-	var keys [3]*PrivateKey
-	for i := range keys {
-		key, err := GenerateKey(MinKeyBits)
+// Keys are slow to make, so the tests have theirs in files.
+var testKeys = sync.OnceValue(func() (keys [3]*PrivateKey) {
+	for i, name := range []string{"server", "client", "other"} {
+		data, err := os.ReadFile("testdata/" + name + ".pem")
 		if err != nil {
 			panic(err)
 		}
-		keys[i] = key
+		if keys[i], err = ParsePrivateKey(data); err != nil {
+			panic(err)
+		}
 	}
 	return keys
 })
