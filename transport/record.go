@@ -49,6 +49,7 @@ var (
 type cipherState struct {
 	aead    cipher.AEAD
 	iv      [ivSize]byte
+	next    [ivSize]byte
 	secret  []byte
 	records uint64 // sealed or opened under this key: the next nonce
 	bytes   uint64
@@ -81,19 +82,19 @@ func (c *cipherState) update() {
 // due reports that the key has reached its limit of use.
 func (c *cipherState) due() bool { return c.records >= c.softRecords || c.bytes >= c.softBytes }
 
-func (c *cipherState) nonce() [ivSize]byte {
-	n := c.iv
-	tail := n[ivSize-8:]
+// nonce returns the next record's, in a buffer of c's own: one on the stack would escape through cipher.AEAD.
+func (c *cipherState) nonce() []byte {
+	c.next = c.iv
+	tail := c.next[ivSize-8:]
 	binary.BigEndian.PutUint64(tail, binary.BigEndian.Uint64(tail)^c.records)
-	return n
+	return c.next[:]
 }
 
 // seal encrypts a record in place. rec is the whole record: header and tag are still unset, the type and the
 // data are there.
 func (c *cipherState) seal(rec []byte) {
 	binary.BigEndian.PutUint16(rec, uint16(len(rec)-recordHeader))
-	nonce := c.nonce()
-	c.aead.Seal(rec[recordHeader:recordHeader], nonce[:], rec[recordHeader:len(rec)-tagSize], rec[:recordHeader])
+	c.aead.Seal(rec[recordHeader:recordHeader], c.nonce(), rec[recordHeader:len(rec)-tagSize], rec[:recordHeader])
 	c.records++
 	c.bytes += uint64(len(rec))
 }
@@ -109,8 +110,7 @@ func (c *cipherState) open(rec []byte) (typ byte, data []byte, err error) {
 	if c.records >= c.hardRecords {
 		return 0, nil, errOveruse
 	}
-	nonce := c.nonce()
-	plain, err := c.aead.Open(rec[recordHeader:recordHeader], nonce[:], rec[recordHeader:], rec[:recordHeader])
+	plain, err := c.aead.Open(rec[recordHeader:recordHeader], c.nonce(), rec[recordHeader:], rec[:recordHeader])
 	if err != nil {
 		return 0, nil, errOpen
 	}

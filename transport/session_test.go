@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"sync"
 	"testing"
@@ -52,6 +55,33 @@ func TestSessionOverPipe(t *testing.T) {
 	got, err := io.ReadAll(p)
 	if string(got) != "hello" || err != nil {
 		t.Fatalf("read %q, %v", got, err)
+	}
+}
+
+// A session runs over any connection: here over TLS, whose certificate nobody checks.
+func TestSessionOverTLS(t *testing.T) {
+	a, b := tcpPair(t)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	key := otherKeyForTest().rsa
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := configs()
+	cs, ss := sessionsOver(t,
+		tls.Client(a, &tls.Config{InsecureSkipVerify: true}),
+		tls.Server(b, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}),
+		client, server)
+	o, p := streams(t, cs, ss)
+	msg := bytes.Repeat([]byte("sealed twice "), 10_000)
+	go o.Write(msg)
+	got := make([]byte, len(msg))
+	if _, err := io.ReadFull(p, got); err != nil || !bytes.Equal(got, msg) {
+		t.Fatal(err)
+	}
+	cs.Close()
+	if _, err := p.Read(got); !errors.Is(err, ErrPeerClosed) {
+		t.Fatal(err)
 	}
 }
 
