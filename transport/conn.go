@@ -22,7 +22,7 @@ func newConn(raw net.Conn, out *outcome) *conn {
 	c.rx.raw, c.rx.cipher, c.rx.buf = raw, out.receive, make([]byte, smallBuffer)
 	c.rx.last.Store(now())
 	c.tx.raw, c.tx.cipher = raw, out.send
-	c.tx.wake, c.tx.room = make(chan struct{}, 1), newBudget(txBudget)
+	c.tx.wake, c.tx.room, c.tx.bound = make(chan struct{}, 1), newBudget(txBudget), txBound
 	return c
 }
 
@@ -36,7 +36,8 @@ const (
 	// to be worth its while, little enough that a small call does not wait long behind large ones.
 	txBudget = 128 << 10
 	// txBound is where a peer that takes nothing, yet makes us queue control frames, is cut off.
-	txBound = txBudget + 1<<20
+	// An honest one may have 50,000 streams accepted and ended at once, which takes 1.2 MB.
+	txBound = txBudget + 4<<20
 )
 
 var bigBuffers = sync.Pool{New: func() any { b := make([]byte, bigBuffer); return &b }}
@@ -152,6 +153,7 @@ type txHalf struct {
 	raw    net.Conn
 	cipher *cipherState // owned by run
 	room   *budget      // of stream data
+	bound  int          // of what may be queued: txBound
 	wake   chan struct{}
 	since  atomic.Int64 // when the write in progress began, 0 when there is none
 
@@ -184,7 +186,7 @@ func (tx *txHalf) frame(header, body []byte, credit int) error {
 		return errTxOver
 	}
 	q := &tx.queue
-	if len(q.b) > txBound {
+	if len(q.b) > tx.bound {
 		tx.flooded.Store(true)
 		return ErrWriteStalled
 	}

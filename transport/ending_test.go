@@ -99,6 +99,9 @@ func TestPeerThatTakesNothing(t *testing.T) {
 // A peer that makes us answer and takes no answer is cut off by what waits for it.
 func TestPeerThatFloods(t *testing.T) {
 	p, s := against(t)
+	s.conn.tx.mu.Lock()
+	s.conn.tx.bound = 64 << 10 // txBound, which takes long to fill
+	s.conn.tx.mu.Unlock()
 	for id := uint32(1); ; id += 2 {
 		if p.record(recordData, syn(id)) != nil {
 			break

@@ -62,7 +62,6 @@ type flow struct {
 	over       bool // removed from the table
 	wantFIN    bool // half close asked for before the ACK
 	closed     bool // this side wants nothing more of it
-	accepted   bool
 	recvWindow int
 	sendWindow int
 	writable   chan struct{} // token: sendWindow or the state changed

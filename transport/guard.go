@@ -18,6 +18,7 @@ type guard struct {
 
 	held     [frameHeader]byte // a data header that waits for its body; only Write touches it
 	haveHeld bool
+	heldOver bool // its stream is over: the body goes nowhere
 
 	unacked *budget // our opens that the peer has not accepted yet
 	opens   *budget // our open streams, as the peer allows
@@ -257,8 +258,8 @@ func (g *guard) removeLocked(f *flow) {
 		return
 	}
 	g.peerStreams--
-	if !f.accepted {
-		f.accepted = true
+	if !f.acked {
+		f.acked = true
 		g.backlog--
 	}
 }
@@ -269,6 +270,10 @@ func (g *guard) Write(p []byte) (int, error) {
 	var err error
 	if g.haveHeld {
 		g.haveHeld = false
+		if g.heldOver {
+			g.conn.tx.room.give(len(p))
+			return len(p), nil
+		}
 		err = g.conn.tx.frame(g.held[:], p, len(p))
 	} else {
 		err = g.outgoing(p)
@@ -286,9 +291,11 @@ func (g *guard) outgoing(p []byte) error {
 	defer g.mu.Unlock()
 	switch {
 	case p[1] == frameData:
-		if f := g.flows[id]; f != nil {
+		f := g.flows[id]
+		g.heldOver = f == nil // reset while this was on its way here: no data may follow a reset (rule S5)
+		if f != nil {
 			f.sendWindow -= length
-			f.acked = f.acked || flags&flagACK != 0
+			g.ackSentLocked(f, flags)
 		}
 		copy(g.held[:], p)
 		g.haveHeld = length > 0
@@ -309,7 +316,7 @@ func (g *guard) windowLocked(p []byte, id uint32, flags uint16, length int) erro
 	if f == nil || flags&flagFIN != 0 && f.sentFIN && flags&flagACK == 0 {
 		return nil // it is over, or ended by finLocked before
 	}
-	f.acked = f.acked || flags&flagACK != 0
+	g.ackSentLocked(f, flags)
 	f.recvWindow += length
 	err := g.conn.tx.frame(p, nil, 0)
 	if flags&flagFIN != 0 {
@@ -322,6 +329,14 @@ func (g *guard) windowLocked(p []byte, id uint32, flags uint16, length int) erro
 		g.abandonLocked(f)
 	}
 	return err
+}
+
+// ackSentLocked frees a place in the backlog as the ACK goes out, since the peer counts from its arrival.
+func (g *guard) ackSentLocked(f *flow, flags uint16) {
+	if flags&flagACK != 0 && !f.acked {
+		f.acked = true
+		g.backlog--
+	}
 }
 
 // endLocked removes a stream that ended on both sides. The peer may still read, and say so (rule S8).

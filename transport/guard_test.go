@@ -403,20 +403,65 @@ func TestYamuxWritesHeaderThenBody(t *testing.T) {
 	}
 }
 
+// loneGuard is a server's guard with nothing above or below it.
+func loneGuard(t *testing.T) *guard {
+	t.Helper()
+	full, err := (&Config{}).withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &conn{}
+	c.tx.wake, c.tx.room, c.tx.bound = make(chan struct{}, 1), newBudget(txBudget), txBound
+	return newGuard(&Session{cfg: full}, c, false, 10)
+}
+
+// A place in the backlog is free once the ACK goes out: the peer may use it as soon as that has come.
+func TestBacklogEndsWithACK(t *testing.T) {
+	g := loneGuard(t)
+	for id := uint32(1); id < 2*acceptBacklog; id += 2 {
+		if _, err := g.incoming(syn(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := g.Write(frame(frameWindow, flagACK, 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.incoming(syn(2*acceptBacklog + 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.incoming(syn(2*acceptBacklog + 3)); !errors.Is(err, ErrMisbehaved) {
+		t.Fatal(err)
+	}
+}
+
+// Data that yamux had on its way when the stream was reset does not follow the reset, which the peer would
+// take for an offence, and its room is given back.
+func TestNoDataBehindReset(t *testing.T) {
+	g := loneGuard(t)
+	g.incoming(syn(1))
+	g.Write(frame(frameWindow, flagACK, 1, 0))
+	g.flows[1].closed = true
+	if _, err := g.incoming(data(1, 5)); err != nil { // answered with a reset
+		t.Fatal(err)
+	}
+	queued := len(g.conn.tx.queue.b)
+	g.conn.tx.room.take(7)
+	for _, part := range [][]byte{data(1, 7)[:frameHeader], make([]byte, 7)} {
+		if n, err := g.Write(part); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if len(g.conn.tx.queue.b) != queued || g.conn.tx.room.free != txBudget {
+		t.Fatalf("%d more bytes queued, %d of %d free", len(g.conn.tx.queue.b)-queued, g.conn.tx.room.free, txBudget)
+	}
+}
+
 // Any frames at all, from an authenticated peer: a verdict, never a panic, and what is passed on is whole frames.
 func FuzzGuard(f *testing.F) {
 	f.Add(append(syn(1), data(1, 5)...))
 	f.Add(append(syn(1), append(syn(3), frame(frameWindow, flagFIN, 1, 0)...)...))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		full, err := (&Config{}).withDefaults()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := &Session{cfg: full}
-		c := &conn{}
-		c.tx.wake, c.tx.room = make(chan struct{}, 1), newBudget(txBudget)
-		g := newGuard(s, c, false, 10)
-		out, err := g.incoming(in)
+		out, err := loneGuard(t).incoming(in)
 		if err != nil {
 			if !errors.Is(err, ErrMisbehaved) {
 				t.Fatal(err)

@@ -47,10 +47,6 @@ func (g *guard) adopt(s *Session, ys muxStream) *Stream {
 	if f == nil {
 		return nil
 	}
-	if !f.ours {
-		f.accepted = true
-		g.backlog--
-	}
 	f.stream = &Stream{session: s, mux: ys, flow: f, left: make(chan struct{}), writeBy: newDeadline()}
 	if g.dead {
 		ys.SetReadDeadline(longAgo)
