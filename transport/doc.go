@@ -23,8 +23,9 @@
 //     is ErrTruncated (io.ErrUnexpectedEOF), the peer's Close is ErrPeerClosed, each after the data before it.
 //   - What was written before Close reaches a peer that still reads, within Config.CloseTimeout.
 //   - Recorded traffic stays secret if the RSA key leaks later: X25519 and ML-KEM-768 are mixed in.
-//   - A peer can make this side hold at most one 4 KiB message before it is authenticated, one 33 KiB record
-//     after, and for each stream that is open, or closed less than ten seconds ago, 2 x Config.StreamWindow.
+//   - A stranger can make this side hold at most one 4 KiB message. An authenticated peer: 128 KiB of records that
+//     were read and not yet opened, 4 MiB of answers that it does not take (then the session ends), and for each
+//     stream that is open, or closed less than ten seconds ago, 2 x Config.StreamWindow of unread data.
 //   - Everything ends: a handshake by HandshakeTimeout or its context, a silent peer by KeepaliveInterval +
 //     KeepaliveTimeout, one that takes no data by WriteTimeout, blocked calls at once by Close, and those with
 //     a deadline or context by that.
