@@ -152,22 +152,19 @@ func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 // and returns the context's error. After nil no call that a handler took was lost.
 func (s *Server) Shutdown(ctx context.Context) error {
 	var drains sync.WaitGroup
+	var cut atomic.Bool
 	for _, ss := range s.stopAll() {
-		drains.Go(func() { ss.drain(ctx) })
+		drains.Go(func() {
+			if !ss.drain(ctx) {
+				cut.Store(true)
+			}
+		})
 	}
-	done := make(chan struct{})
-	cut := context.AfterFunc(ctx, func() {
-		for _, ss := range s.stopAll() {
-			ss.cancel(ErrServerClosed)
-		}
-		close(done)
-	})
 	drains.Wait()
-	if cut() {
-		return nil
+	if cut.Load() {
+		return ctx.Err()
 	}
-	<-done
-	return ctx.Err()
+	return nil
 }
 
 // Close cuts: it stops accepting, cancels the context of every handler, closes the sessions, and waits for their

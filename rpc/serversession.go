@@ -192,8 +192,9 @@ func closeOnce(c chan struct{}) {
 }
 
 // drain is Shutdown for this session: goaway, wait for handlers, wait for the client to close its streams (C9), write what
-// is queued, close. It returns when ServeSession has; ctx only ends its waiting, the caller cuts then.
-func (ss *serverSession) drain(ctx context.Context) {
+// is queued, close. When ctx ends first it cuts what is left, and returns false. It returns when ServeSession has.
+func (ss *serverSession) drain(ctx context.Context) (whole bool) {
+	whole = true
 	ss.mu.Lock()
 	ss.draining = true
 	for st := range ss.streams {
@@ -205,9 +206,15 @@ func (ss *serverSession) drain(ctx context.Context) {
 	wait := func(c <-chan struct{}, patience <-chan time.Time) {
 		select {
 		case <-c:
+			return // even if ctx has ended too
+		default:
+		}
+		select {
+		case <-c:
 		case <-patience:
 		case <-ss.ended:
 		case <-ctx.Done():
+			whole = false
 		}
 	}
 	wait(ss.quiet, nil)
@@ -226,4 +233,5 @@ func (ss *serverSession) drain(ctx context.Context) {
 	}
 	ss.cancel(ErrServerClosed)
 	<-ss.ended
+	return whole
 }
