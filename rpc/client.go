@@ -54,7 +54,7 @@ func NewClient(sess Session, opts Options) *Client {
 		c.wg.Go(func() {
 			select {
 			case <-d.Done():
-				c.end(lost(sessionErr(sess)))
+				c.stop(lost(sessionErr(sess)))
 			case <-c.ctx.Done():
 			}
 		})
@@ -77,6 +77,11 @@ func (c *Client) CallRaw(ctx context.Context, method string, body Raw) (Raw, err
 	var cs *clientStream
 	var err error
 	if len(body) > LargeCall {
+		// The shared stream must be there too: it is what carries the server's goaway, and what tells the server by its end
+		// that no call is on its way, when between two large calls no other stream is open (C9).
+		if _, err := c.sharedStream(ctx); err != nil {
+			return nil, notSent(ctx, err)
+		}
 		if err := c.large.acquire(ctx, 1); err != nil {
 			return nil, notSent(ctx, err)
 		}
@@ -208,6 +213,12 @@ func (c *Client) sharedStream(ctx context.Context) (*clientStream, error) {
 func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
 	conn, err := c.sess.Open(ctx)
 	if err != nil {
+		c.mu.Lock()
+		ended := c.err
+		c.mu.Unlock()
+		if ended != nil {
+			return nil, ended
+		}
 		if cause := sessionErr(c.sess); cause != nil && ctx.Err() == nil {
 			err = lost(cause)
 		}
@@ -240,19 +251,31 @@ func (c *Client) forget(cs *clientStream) {
 	}
 }
 
-// streamEnded tells a stream's end from the session's. A peer that closes a stream without a reply has cut it.
-func (c *Client) streamEnded(cs *clientStream, err error) {
+// readEnded tells a stream's end from the session's. A peer that closes a stream without a reply has cut it.
+func (c *Client) readEnded(cs *clientStream, err error) {
 	switch cause := sessionErr(c.sess); {
 	case errors.Is(err, ErrProtocol):
-		c.opts.Logger.Warn("rpc: session ended", "error", err)
-		c.end(err)
+		if c.end(err) {
+			c.opts.Logger.Warn("rpc: session ended", "error", err)
+		}
 	case cause != nil:
-		c.end(lost(cause))
+		c.stop(lost(cause))
+		cs.end(lost(cause))
 	case err == io.EOF:
 		cs.end(fmt.Errorf("the peer closed the stream: %w", io.ErrUnexpectedEOF))
 	default:
 		cs.end(err)
 	}
+}
+
+// writeEnded ends a stream that takes no more requests, unless that is the session's end: then replies may still lie in the
+// stream, and its reader, which comes to the end behind them, ends it.
+func (c *Client) writeEnded(cs *clientStream, err error) {
+	if cause := sessionErr(c.sess); cause != nil {
+		c.stop(lost(cause))
+		return
+	}
+	cs.end(err)
 }
 
 // lost is the error of a session that ended by itself.
@@ -263,19 +286,28 @@ func lost(cause error) error {
 	return fmt.Errorf("the session ended; make a new one: %w", cause)
 }
 
-// end ends the client, its calls and its session. Only the first call does anything.
-func (c *Client) end(err error) {
+// end ends the client, its calls and its session. Only the first call of end or stop does anything; it returns true.
+func (c *Client) end(err error) bool {
+	streams, first := c.stop(err)
+	for _, cs := range streams {
+		cs.end(err)
+	}
+	return first
+}
+
+// stop refuses further calls with err and closes the session. The streams there are end by themselves, behind the replies
+// that have come. Only the first call does anything; it returns those streams.
+func (c *Client) stop(err error) (streams []*clientStream, first bool) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return
+		return nil, false
 	}
 	c.err = err
-	streams := make([]*clientStream, 0, len(c.streams))
 	for cs := range c.streams {
 		streams = append(streams, cs)
 	}
-	c.wg.Go(func() { // Close may wait for the peer, and end may be called by a reader
+	c.wg.Go(func() { // Close may wait for the peer, and stop may be called by a reader
 		err := c.sess.Close()
 		c.mu.Lock()
 		c.closeErr = err
@@ -284,9 +316,7 @@ func (c *Client) end(err error) {
 	c.mu.Unlock()
 	c.cancel()
 	c.large.close(err)
-	for _, cs := range streams {
-		cs.end(err)
-	}
+	return streams, true
 }
 
 // notSent is the error of a call that ended while it waited for its turn or its stream.

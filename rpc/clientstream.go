@@ -120,7 +120,7 @@ func (cs *clientStream) abandon(cl *call) (outcome Outcome, given bool) {
 
 // write is the writer goroutine.
 func (cs *clientStream) write() {
-	cs.client.streamEnded(cs, cs.out.run(cs.conn))
+	cs.client.writeEnded(cs, cs.out.run(cs.conn))
 }
 
 // read is the reader goroutine.
@@ -128,7 +128,7 @@ func (cs *clientStream) read() {
 	in := newFrameReader(cs.conn, cs.client.opts.MaxReceive)
 	for {
 		if err := cs.readMessage(in); err != nil {
-			cs.client.streamEnded(cs, err)
+			cs.client.readEnded(cs, err)
 			return
 		}
 	}

@@ -18,7 +18,7 @@
 //
 // A context's deadline and its end reach the handler. When a context ends its call returns at once, whatever the peer does.
 // A handler that panics harms only its own call. After Server.Shutdown returned nil, every call that a handler took was
-// answered.
+// answered, but for clients that took longer than five seconds to take the answer.
 //
 // What a peer sends is bounded before it is allocated, and checked before msgpack decodes it (Check). A peer that breaks
 // the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a server

@@ -135,7 +135,11 @@ func planFields(t reflect.Type, p *plan, seen map[reflect.Type]*plan) error {
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("msgpack"), ",")
+		tag := f.Tag.Get("msgpack")
+		if strings.ContainsAny(tag, ":'\"\\ ") {
+			return fmt.Errorf("field %s of %v has the tag %q; msgpack reads colons, quotes, backslashes and spaces in its own way", f.Name, t, tag)
+		}
+		name, options, _ := strings.Cut(tag, ",")
 		if name == "-" || !f.IsExported() && !f.Anonymous {
 			continue
 		}

@@ -68,3 +68,21 @@ func (f *frameReader) payload(n int) (p []byte, owned bool, err error) {
 	}
 	return p, owned, err
 }
+
+// discard reads the n bytes after the header and keeps nothing of them but the message's head. n is larger than any head.
+func (f *frameReader) discard(n int) (message, error) {
+	p, err := f.br.Peek(callOverhead + maxMethod)
+	if err != nil {
+		return message{}, err
+	}
+	m, err := parseMessage(p)
+	if err != nil {
+		return message{}, err
+	}
+	m.method, m.body, m.text = nil, nil, nil
+	_, err = f.br.Discard(n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return m, err
+}

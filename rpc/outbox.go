@@ -112,6 +112,13 @@ func (o *outbox) fail(err error) (handed uint64) {
 	return o.handed
 }
 
+// drained waits until all that was put in is written, or the outbox or ctx has ended.
+func (o *outbox) drained(ctx context.Context) {
+	if o.room.acquire(ctx, outboxLimit) == nil {
+		o.room.release(outboxLimit)
+	}
+}
+
 // finish lets run write what is queued and then end.
 func (o *outbox) finish() {
 	o.mu.Lock()

@@ -61,11 +61,11 @@ func (r *room) acquire(ctx context.Context, n int) error {
 	return err
 }
 
-// try takes n if that needs no waiting.
+// try takes n if there is room, even before those who wait for more than there is.
 func (r *room) try(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.err != nil || len(r.queue) > 0 || !r.fitsLocked(n) {
+	if r.err != nil || !r.fitsLocked(n) {
 		return false
 	}
 	r.used += n

@@ -54,14 +54,14 @@ type Options struct {
 	// A sender refuses more with ErrTooLarge. To a receiver more is a broken protocol, so let MaxReceive be no less than
 	// the peer's MaxSend.
 	MaxSend, MaxReceive int
-	// MaxStreams limits, for a Server, the streams that a session has open at once; more wait in the session. Default 256.
+	// MaxStreams limits, for a Server, the streams that a session has open at once; more wait in the session. Default 256, at least 2.
 	// For a Client it limits the large calls in flight, each of which has a stream of its own; more wait. Default 64.
 	MaxStreams int
 	// MaxCalls limits the handlers that run at once for one session of a Server; a call beyond them fails at once with
 	// ResourceExhausted, not executed. Default 4096.
 	MaxCalls int
 	// MaxHeld limits the bytes of requests and unwritten replies that a Server holds for one session; default 64 MiB.
-	// Beyond it small calls fail at once with ResourceExhausted, not executed, and large ones wait to be read. The replies
+	// Beyond it small calls fail at once with ResourceExhausted, not executed, and large ones after 2 s in which there was no room. The replies
 	// of handlers that ran already when it was reached come on top: at most MaxCalls of MaxSend bytes.
 	MaxHeld int
 	// Logger gets recovered panics with their stacks at level Error, and sessions that break the protocol at level Warn.

@@ -48,6 +48,9 @@ func (r *registry) find(method []byte) (handler, string) {
 
 // NewServer returns a server that serves nothing yet.
 func NewServer(opts Options) *Server {
+	if opts.MaxStreams == 1 {
+		opts.MaxStreams = 2 // small calls have one, and a large one needs another
+	}
 	s := &Server{opts: opts.withDefaults(256), sessions: make(map[*serverSession]struct{})}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.handlers.Store(&registry{})
@@ -136,10 +139,7 @@ func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 		return ErrServerClosed
 	}
 	err := ss.serve()
-	s.mu.Lock()
-	delete(s.sessions, ss)
-	s.mu.Unlock()
-	close(ss.ended)
+	ss.finish()
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		return nil // the peer, or the caller, closed the session in good order
 	}
@@ -147,9 +147,10 @@ func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 }
 
 // Shutdown stops accepting sessions, tells every client that the server drains, refuses new calls as Unavailable and not
-// executed, waits until the running handlers have ended and their replies are written, gives clients up to two seconds to
-// say that nothing more is on its way, and closes the sessions gracefully. If ctx ends first it cuts what is left as Close does
-// and returns the context's error. After nil no call that a handler took was lost.
+// executed, waits until the running handlers have ended and their replies are handed to the sessions, gives clients five
+// more seconds to say that they have them all and that nothing is on its way, and closes the sessions gracefully. If ctx ends
+// first it cuts what is left as Close does and returns the context's error; if somebody else cut running calls meanwhile,
+// ErrServerClosed. After nil no call that a handler took was lost, but for replies that a client was slower to take.
 func (s *Server) Shutdown(ctx context.Context) error {
 	var drains sync.WaitGroup
 	var cut atomic.Bool
@@ -161,10 +162,20 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		})
 	}
 	drains.Wait()
-	if cut.Load() {
-		return ctx.Err()
+	if !cut.Load() {
+		return nil
 	}
-	return nil
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return ErrServerClosed
+}
+
+// forget is called once by every session, when it has ended and its last handler too.
+func (s *Server) forget(ss *serverSession) {
+	s.mu.Lock()
+	delete(s.sessions, ss)
+	s.mu.Unlock()
 }
 
 // Close cuts: it stops accepting, cancels the context of every handler, closes the sessions, and waits for their

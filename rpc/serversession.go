@@ -7,13 +7,14 @@ import (
 )
 
 // linger is how long a drained session waits for its client to close its streams, which says that no call is on its way.
-const linger = 2 * time.Second
+const linger = 5 * time.Second
 
 // A serverSession serves the calls of one session. Goroutines: the caller of serve, which accepts streams; a reader and a
 // writer a stream; one that cuts when ctx ends; all in wg. Besides, one a running handler, counted in calls.
 type serverSession struct {
 	srv    *Server
 	sess   Session
+	parent context.Context // ServeSession's
 	ctx    context.Context // of every handler; its cause is why the session ended
 	cancel context.CancelCauseFunc
 	held   *room // bytes of requests and replies
@@ -25,6 +26,8 @@ type serverSession struct {
 	calls    map[uint64]*serverCall
 	streams  map[*serverStream]struct{}
 	draining bool
+	over     bool          // serve has returned
+	cutCalls bool          // this side ended the session while calls ran
 	quiet    chan struct{} // closed when the session drains and no call runs
 	empty    chan struct{} // closed when, besides, no stream is open
 }
@@ -40,7 +43,7 @@ type serverCall struct {
 
 func newServerSession(ctx context.Context, srv *Server, sess Session) *serverSession {
 	ss := &serverSession{
-		srv: srv, sess: sess, held: newRoom(srv.opts.MaxHeld), slots: newRoom(srv.opts.MaxStreams),
+		srv: srv, sess: sess, parent: ctx, held: newRoom(srv.opts.MaxHeld), slots: newRoom(srv.opts.MaxStreams),
 		calls: make(map[uint64]*serverCall), streams: make(map[*serverStream]struct{}),
 		ended: make(chan struct{}), quiet: make(chan struct{}), empty: make(chan struct{}),
 	}
@@ -147,9 +150,28 @@ func (ss *serverSession) admit(sc *serverCall) (*Error, error) {
 func (ss *serverSession) done(sc *serverCall) {
 	sc.cancel()
 	ss.mu.Lock()
-	defer ss.mu.Unlock()
 	delete(ss.calls, sc.id)
+	if ss.ctx.Err() != nil && (ss.parent.Err() != nil || context.Cause(ss.ctx) == ErrServerClosed) {
+		ss.cutCalls = true
+	}
 	ss.drainedLocked()
+	last := ss.over && len(ss.calls) == 0
+	ss.mu.Unlock()
+	if last {
+		ss.srv.forget(ss)
+	}
+}
+
+// finish is called when serve has returned. The server keeps a session whose handlers still run, for Shutdown to wait.
+func (ss *serverSession) finish() {
+	ss.mu.Lock()
+	ss.over = true
+	last := len(ss.calls) == 0
+	ss.mu.Unlock()
+	if last {
+		ss.srv.forget(ss)
+	}
+	close(ss.ended)
 }
 
 // cancelCall ends the context of a call of that stream. A call that is over needs nothing (C7).
@@ -203,7 +225,7 @@ func (ss *serverSession) drain(ctx context.Context) (whole bool) {
 	ss.drainedLocked()
 	ss.mu.Unlock()
 
-	wait := func(c <-chan struct{}, patience <-chan time.Time) {
+	wait := func(c <-chan struct{}) {
 		select {
 		case <-c:
 			return // even if ctx has ended too
@@ -211,27 +233,35 @@ func (ss *serverSession) drain(ctx context.Context) (whole bool) {
 		}
 		select {
 		case <-c:
-		case <-patience:
-		case <-ss.ended:
 		case <-ctx.Done():
 			whole = false
 		}
 	}
-	wait(ss.quiet, nil)
-	timer := time.NewTimer(linger)
-	wait(ss.empty, timer.C)
-	timer.Stop()
-
-	ss.mu.Lock()
-	streams := ss.streamsLocked()
-	ss.mu.Unlock()
-	for _, st := range streams {
-		st.out.finish()
+	wait(ss.quiet) // the handlers, whether or not the session is still there
+	for _, st := range ss.snapshot() {
+		st.out.drained(ctx)
 	}
-	for _, st := range streams {
-		wait(st.flushed, nil)
+	grace, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
+	select {
+	case <-ss.empty:
+	case <-ss.ended:
+	case <-grace.Done():
+	}
+	for _, st := range ss.snapshot() {
+		st.out.finish()
+		wait(st.flushed)
 	}
 	ss.cancel(ErrServerClosed)
 	<-ss.ended
-	return whole
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return whole && !ss.cutCalls
+}
+
+// snapshot returns the streams there are.
+func (ss *serverSession) snapshot() []*serverStream {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.streamsLocked()
 }

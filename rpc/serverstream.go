@@ -90,8 +90,8 @@ func (st *serverStream) readMessage(in *frameReader) error {
 		return err
 	}
 	held := 0
-	if n > smallMessage { // room for a large one is taken before it is read; an honest client delays nobody else by it
-		if err := st.ss.held.acquire(st.ctx, n); err != nil {
+	if n > smallMessage { // room for a large one is taken before it is read
+		if taken, err := st.holdLarge(in, n); !taken {
 			return err
 		}
 		held = n
@@ -120,6 +120,33 @@ func (st *serverStream) readMessage(in *frameReader) error {
 	}
 	st.ss.held.release(held)
 	return err
+}
+
+// patience is how long a large request waits for room. While it does nobody reads its stream, so that the server would not
+// see that the caller has given up.
+const patience = 2 * time.Second
+
+// holdLarge waits for room for a large message. If none comes it throws the message away and refuses the call.
+func (st *serverStream) holdLarge(in *frameReader, n int) (taken bool, err error) {
+	ctx, cancel := context.WithTimeout(st.ctx, patience)
+	defer cancel()
+	if err := st.ss.held.acquire(ctx, n); err == nil {
+		return true, nil
+	} else if st.ctx.Err() != nil {
+		return false, err
+	}
+	m, err := in.discard(n)
+	switch {
+	case err != nil:
+		return false, err
+	case m.kind != kindCall:
+		return false, violation("kind %d from a client", m.kind)
+	case m.id <= st.last:
+		return false, violation("an id that is not above the last one")
+	}
+	st.last = m.id
+	st.answerError(m.id, ResourceExhausted, NotExecuted, heldText)
+	return false, nil
 }
 
 // accept starts a call's handler or refuses the call. It owns the bytes held for the request. Its error is a violation.
@@ -182,6 +209,10 @@ func (st *serverStream) run(sc *serverCall, h handler, method string, body Raw, 
 	} else {
 		reply, err = execute(sc.ctx, h, method, body)
 	}
+	if _, own := err.(refusal); err != nil && !own { // here, since the handler's error may panic too
+		code, text := statusOf(err)
+		err = &Error{Code: code, Message: text}
+	}
 	returned = true
 }
 
@@ -199,7 +230,7 @@ func execute(ctx context.Context, h handler, method string, body Raw) (Raw, erro
 	return h(ctx, method, body)
 }
 
-// answer queues a reply or an error. It waits for room, which bounds what a slow reader costs, until the stream ends.
+// answer queues a reply or an error, a refusal or an *Error. It waits for room, which bounds what a slow reader costs, until the stream ends.
 func (st *serverStream) answer(id uint64, reply Raw, err error) {
 	if err == nil {
 		if bad := Check(reply); bad != nil {
@@ -213,8 +244,8 @@ func (st *serverStream) answer(id uint64, reply Raw, err error) {
 			st.answerError(id, r.code, NotExecuted, r.text)
 			return
 		}
-		code, text := statusOf(err)
-		st.answerError(id, code, Executed, text)
+		e := err.(*Error)
+		st.answerError(id, e.Code, Executed, e.Message)
 		return
 	}
 	n := replyOverhead + len(reply)

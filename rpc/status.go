@@ -137,8 +137,10 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return OK
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e.Code
+	} else if ok {
+		return Unknown // a nil *Error in an error: the oldest trap of the language
 	}
 	if c, ok := errors.AsType[Code](err); ok {
 		return c
@@ -158,7 +160,7 @@ func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Executed
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e.Outcome
 	}
 	return OutcomeUnknown
@@ -186,7 +188,9 @@ func failContext(ctx context.Context, outcome Outcome) *Error {
 
 // statusOf is what of a handler's error crosses the wire: a code and a text. A cause and a local outcome stay here.
 func statusOf(err error) (Code, string) {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e == nil {
+		return Unknown, "the handler returned a nil *rpc.Error as its error"
+	} else if ok {
 		if e.Code == OK || e.Code > Unauthenticated {
 			return Unknown, e.Message
 		}

@@ -118,7 +118,7 @@ func TestSendInterrupted(t *testing.T) {
 	send.ends(t, exitFailed, "sealmux: interrupted\n")
 }
 
-// TestSecondSignalCuts: a client that never ends its streams holds a drain up for its two seconds of grace; a second
+// TestSecondSignalCuts: a client that never ends its streams holds a drain up for its seconds of grace; a second
 // signal ends the server at once.
 func TestSecondSignalCuts(t *testing.T) {
 	skipWithoutSignals(t)
