@@ -35,9 +35,8 @@ func main() {
 }
 
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	defer context.AfterFunc(ctx, stop)() // after the first signal the second has its usual effect
 
 	root := newRoot()
 	root.SetArgs(args)
@@ -54,6 +53,27 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	fmt.Fprintf(errOut, "sealmux: %s\n", oneLine(err))
 	return exitFailed
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends. By then the second has its usual effect again, which
+// signal.NotifyContext would swallow for a moment more. stop ends it all, and waits.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer close(ended)
+		defer cancel()
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+	}()
+	return ctx, func() {
+		cancel()
+		<-ended
+	}
 }
 
 // A usageError is a command line that cannot be carried out, whatever the state of the world.
