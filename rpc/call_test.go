@@ -130,7 +130,7 @@ func TestOutcomes(t *testing.T) {
 func TestPanicIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	srv := NewServer(Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	srv.HandleRaw("m", func(context.Context, Raw) (Raw, error) { panic("the reason") })
+	handleRaw(srv, "m", func(context.Context, Raw) (Raw, error) { panic("the reason") })
 	c, _ := start(t, srv, Options{})
 	_, err := Call[any](bg, c, "m", nil)
 	want(t, err, Internal, Executed)
@@ -148,14 +148,17 @@ func TestRegistering(t *testing.T) {
 	srv.HandleRaw("echo", Echo)
 	_, err := Call[string](bg, c, "x", "")
 	want(t, err, Unimplemented, NotExecuted)
-	srv.Fallback(func(_ context.Context, method string, _ Raw) (Raw, error) { return encode(method) })
+	srv.Fallback(func(_ context.Context, req *Request) (*Response, error) {
+		reply, err := encode(req.Method)
+		return &Response{Body: reply}, err
+	})
 	if got, err := Call[string](bg, c, "x", ""); err != nil || got != "x" {
 		t.Fatal(got, err)
 	}
 	for name, register := range map[string]func(){
 		"twice":    func() { srv.HandleRaw("echo", Echo) },
 		"empty":    func() { srv.HandleRaw("", Echo) },
-		"fallback": func() { srv.Fallback(echoAll) },
+		"fallback": func() { srv.Fallback(Echo) },
 		"type":     func() { Handle(srv, "t", func(context.Context, chan int) (int, error) { return 0, nil }) },
 	} {
 		func() {
@@ -196,7 +199,7 @@ func TestManyCallers(t *testing.T) {
 func TestLimits(t *testing.T) {
 	const limit = 100_000
 	srv := NewServer(Options{MaxSend: limit})
-	srv.HandleRaw("len", func(_ context.Context, b Raw) (Raw, error) { return encode(len(b)) })
+	handleRaw(srv, "len", func(_ context.Context, b Raw) (Raw, error) { return encode(len(b)) })
 	Handle(srv, "make", func(_ context.Context, n int) (Raw, error) { return make(Raw, n), nil })
 	Handle(srv, "bin", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
 	c, _ := start(t, srv, Options{MaxSend: limit})
@@ -223,9 +226,9 @@ func TestLimits(t *testing.T) {
 }
 
 func TestMaxCallsAndMaxHeld(t *testing.T) {
-	srv := NewServer(Options{MaxCalls: 2, MaxHeld: 100})
+	srv := NewServer(Options{MaxCalls: 2, MaxQueue: -1, MaxHeld: 100})
 	running, release := make(chan struct{}), make(chan struct{})
-	srv.HandleRaw("wait", func(context.Context, Raw) (Raw, error) {
+	handleRaw(srv, "wait", func(context.Context, Raw) (Raw, error) {
 		running <- struct{}{}
 		<-release
 		return Raw{0xc0}, nil
@@ -252,7 +255,7 @@ func TestCancelReachesHandler(t *testing.T) {
 	for _, size := range []int{1, LargeCall + 1} {
 		srv := NewServer(Options{})
 		running, ended := make(chan struct{}), make(chan error)
-		srv.HandleRaw("wait", func(ctx context.Context, _ Raw) (Raw, error) {
+		handleRaw(srv, "wait", func(ctx context.Context, _ Raw) (Raw, error) {
 			close(running)
 			<-ctx.Done()
 			ended <- ctx.Err()
@@ -283,7 +286,7 @@ func TestDeadline(t *testing.T) {
 			}
 			return time.Until(deadline), nil
 		})
-		srv.HandleRaw("wait", func(ctx context.Context, _ Raw) (Raw, error) { <-ctx.Done(); return nil, ctx.Err() })
+		handleRaw(srv, "wait", func(ctx context.Context, _ Raw) (Raw, error) { <-ctx.Done(); return nil, ctx.Err() })
 		c, _ := start(t, srv, Options{})
 		if left, err := Call[time.Duration](bg, c, "left", nil); err != nil || left != 0 {
 			t.Fatal(left, err)
@@ -306,7 +309,7 @@ func TestSessionCut(t *testing.T) {
 		srv := NewServer(Options{})
 		ended := make(chan error, 1)
 		running := make(chan struct{})
-		srv.HandleRaw("wait", func(ctx context.Context, _ Raw) (Raw, error) {
+		handleRaw(srv, "wait", func(ctx context.Context, _ Raw) (Raw, error) {
 			close(running)
 			<-ctx.Done()
 			ended <- context.Cause(ctx)

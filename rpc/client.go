@@ -8,20 +8,22 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 )
 
 // A Client makes calls on one session, from any number of goroutines at once. Small calls share one stream, which is opened
-// with the first; each call with a body over LargeCall has a stream of its own.
+// with the first; each call with a body over LargeCall, each stream and each connection has a stream of its own. It also
+// answers the calls that the other side makes over the session, with Options.Handlers.
 //
-// Goroutines: a reader and a writer a stream, one that opens the shared stream, one that waits for the session's end, one
-// that closes the session. All end with the session or with Close, which waits for them.
+// Goroutines: one that accepts the peer's streams, and what it serves; a reader and a writer for each stream of calls; one
+// that opens the shared stream, one that closes the session. All end with the session or with Close, which waits for them.
+// Streams of messages and connections have none.
 type Client struct {
-	sess  Session
-	opts  Options
-	large *room         // large calls in flight
-	calls sync.Pool     // of *call, for their channels; not global, for a channel must not leave its synctest bubble
-	ids   atomic.Uint64 // the last id given to a call; ids are unique in the session
+	sess   Session
+	opts   Options
+	callee *serverSession // answers the peer's calls; its life is the session's
+	large  *room          // large calls in flight
+	calls  sync.Pool      // of *call, for their channels; not global, for a channel must not leave its synctest bubble
+	ids    atomic.Uint64  // the last id given to a call; ids are unique in the session
 
 	ctx    context.Context // ends with the client
 	cancel context.CancelFunc
@@ -30,12 +32,15 @@ type Client struct {
 	mu       sync.Mutex // protects all below; nothing blocks under it
 	err      error      // why there are no more calls; sticky
 	draining bool       // the server sent goaway
-	inflight int        // calls that were let in
-	streams  map[*clientStream]struct{}
+	inflight int        // calls and streams that were let in
+	streams  map[ender]struct{}
 	shared   *clientStream // of the small calls; nil until the first, and after its end
 	opening  *opening      // while the shared stream is being opened
 	closeErr error         // what sess.Close said
 }
+
+// An ender is a stream of any use.
+type ender interface{ end(cause error) }
 
 // An opening is the shared stream in the making. err is set before done is closed.
 type opening struct {
@@ -46,67 +51,25 @@ type opening struct {
 
 // NewClient returns a client on sess, which it owns from now on: Close closes it. No other Client may use the session.
 func NewClient(sess Session, opts Options) *Client {
-	c := &Client{sess: sess, opts: opts.withDefaults(64), streams: make(map[*clientStream]struct{})}
-	c.calls.New = newCall
-	c.large = newRoom(c.opts.MaxStreams)
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if d, ok := sess.(interface{ Done() <-chan struct{} }); ok {
-		c.wg.Go(func() {
-			select {
-			case <-d.Done():
-				c.stop(lost(sessionErr(sess)))
-			case <-c.ctx.Done():
-			}
-		})
+	c := newCaller(sess, opts)
+	srv := opts.Handlers
+	if srv == nil {
+		srv = NewServer(Options{Logger: opts.Logger, HideMethods: true})
+		srv.nobody = true
 	}
+	c.callee = newServerSession(context.Background(), srv, sess)
+	c.callee.attach(c)
+	c.wg.Go(func() { c.stop(lost(c.callee.serve())); c.callee.finish() })
 	return c
 }
 
-// CallRaw calls method with body, one encoded msgpack value, and returns the value of the reply, which is the caller's to
-// keep; body is not kept. A method's name has 1 to 255 bytes of UTF-8. The error is an *Error: its Outcome says whether the
-// handler can have run. When ctx ends CallRaw returns at once, with Canceled or DeadlineExceeded, and the handler's
-// context is cancelled; a deadline of ctx reaches the handler too. Safe for concurrent use.
-func (c *Client) CallRaw(ctx context.Context, method string, body Raw) (Raw, error) {
-	if err := c.refuse(ctx, method, body); err != nil {
-		return nil, err
-	}
-	if err := c.enter(); err != nil {
-		return nil, err
-	}
-	defer c.leave()
-	var cs *clientStream
-	var err error
-	if len(body) > LargeCall {
-		// The shared stream must be there too: it is what carries the server's goaway, and what tells the server by its end
-		// that no call is on its way, when between two large calls no other stream is open (C9).
-		if _, err := c.sharedStream(ctx); err != nil {
-			return nil, notSent(ctx, err)
-		}
-		if err := c.large.acquire(ctx, 1); err != nil {
-			return nil, notSent(ctx, err)
-		}
-		defer c.large.release(1)
-		if cs, err = c.open(ctx, true); err == nil {
-			defer cs.end(errStreamDone)
-		}
-	} else {
-		cs, err = c.sharedStream(ctx)
-	}
-	if err != nil {
-		return nil, notSent(ctx, err)
-	}
-	cl, err := cs.send(ctx, method, body)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := cs.wait(ctx, cl)
-	if err != nil {
-		return nil, err
-	}
-	if err := Check(reply); err != nil {
-		return nil, fail(Internal, Executed, "the reply", err)
-	}
-	return reply, nil
+// newCaller returns a client without a callee, which must be set before it is used.
+func newCaller(sess Session, opts Options) *Client {
+	c := &Client{sess: sess, opts: opts.withDefaults(64), streams: make(map[ender]struct{})}
+	c.calls.New = newCall
+	c.large = newRoom(c.opts.MaxStreams)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
 }
 
 // Close ends the calls in flight as Unavailable with ErrClientClosed, closes the session and waits for the client's
@@ -117,27 +80,6 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closeErr
-}
-
-// refuse finds what is wrong with a call before anything is done for it.
-func (c *Client) refuse(ctx context.Context, method string, body Raw) error {
-	if ctx.Err() != nil {
-		return failContext(ctx, NotSent)
-	}
-	if method == "" || len(method) > maxMethod || !utf8.ValidString(method) {
-		return fail(InvalidArgument, NotSent, "a method's name has 1 to 255 bytes of UTF-8", nil)
-	}
-	if len(method)+len(body) > c.opts.MaxSend {
-		return tooLarge(len(method)+len(body), c.opts.MaxSend)
-	}
-	if err := Check(body); err != nil {
-		return fail(InvalidArgument, NotSent, "the request", err)
-	}
-	return nil
-}
-
-func tooLarge(size, limit int) error {
-	return fail(ResourceExhausted, NotSent, fmt.Sprintf("a request of %d bytes, limit %d", size, limit), ErrTooLarge)
 }
 
 // enter lets a call in. From then on it counts for the drain.
@@ -211,27 +153,17 @@ func (c *Client) sharedStream(ctx context.Context) (*clientStream, error) {
 
 // open opens a stream and starts its goroutines.
 func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
-	conn, err := c.sess.Open(ctx)
+	conn, err := c.dial(ctx)
 	if err != nil {
-		c.mu.Lock()
-		ended := c.err
-		c.mu.Unlock()
-		if ended != nil {
-			return nil, ended
-		}
-		if cause := sessionErr(c.sess); cause != nil && ctx.Err() == nil {
-			err = lost(cause)
-		}
 		return nil, err
 	}
 	cs := &clientStream{client: c, conn: conn, own: own, out: newOutbox(), calls: make(map[uint64]*call)}
 	c.mu.Lock()
-	if err := c.err; err != nil {
+	if err := c.keepLocked(cs); err != nil {
 		c.mu.Unlock()
 		conn.Close()
 		return nil, err
 	}
-	c.streams[cs] = struct{}{}
 	if !own {
 		c.shared = cs
 	}
@@ -241,12 +173,38 @@ func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
 	return cs, nil
 }
 
+// dial opens a stream of the session.
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := c.sess.Open(ctx)
+	if err == nil {
+		return conn, nil
+	}
+	c.mu.Lock()
+	ended := c.err
+	c.mu.Unlock()
+	if ended != nil {
+		return nil, ended
+	}
+	if cause := sessionErr(c.sess); cause != nil && ctx.Err() == nil {
+		err = lost(cause)
+	}
+	return nil, err
+}
+
+// keepLocked lists a stream, so that end can end it, unless there are to be no more.
+func (c *Client) keepLocked(s ender) error {
+	if c.err == nil {
+		c.streams[s] = struct{}{}
+	}
+	return c.err
+}
+
 // forget is called once by every stream that ends.
-func (c *Client) forget(cs *clientStream) {
+func (c *Client) forget(s ender) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.streams, cs)
-	if c.shared == cs {
+	delete(c.streams, s)
+	if c.shared == s {
 		c.shared = nil
 	}
 }
@@ -255,9 +213,7 @@ func (c *Client) forget(cs *clientStream) {
 func (c *Client) readEnded(cs *clientStream, err error) {
 	switch cause := sessionErr(c.sess); {
 	case errors.Is(err, ErrProtocol):
-		if c.end(err) {
-			c.opts.Logger.Warn("rpc: session ended", "error", err)
-		}
+		c.violated(err)
 	case cause != nil:
 		c.stop(lost(cause))
 		cs.end(lost(cause))
@@ -265,6 +221,13 @@ func (c *Client) readEnded(cs *clientStream, err error) {
 		cs.end(fmt.Errorf("the peer closed the stream: %w", io.ErrUnexpectedEOF))
 	default:
 		cs.end(err)
+	}
+}
+
+// violated ends the session of a peer that broke the rules.
+func (c *Client) violated(err error) {
+	if c.end(err) {
+		c.opts.Logger.Warn("rpc: session ended", "error", err)
 	}
 }
 
@@ -280,6 +243,9 @@ func (c *Client) writeEnded(cs *clientStream, err error) {
 
 // lost is the error of a session that ended by itself.
 func lost(cause error) error {
+	if errors.Is(cause, ErrProtocol) {
+		return cause
+	}
 	if cause == nil || cause == io.EOF {
 		cause = io.ErrUnexpectedEOF
 	}
@@ -289,23 +255,23 @@ func lost(cause error) error {
 // end ends the client, its calls and its session. Only the first call of end or stop does anything; it returns true.
 func (c *Client) end(err error) bool {
 	streams, first := c.stop(err)
-	for _, cs := range streams {
-		cs.end(err)
+	for _, s := range streams {
+		s.end(err)
 	}
 	return first
 }
 
 // stop refuses further calls with err and closes the session. The streams there are end by themselves, behind the replies
 // that have come. Only the first call does anything; it returns those streams.
-func (c *Client) stop(err error) (streams []*clientStream, first bool) {
+func (c *Client) stop(err error) (streams []ender, first bool) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
 		return nil, false
 	}
 	c.err = err
-	for cs := range c.streams {
-		streams = append(streams, cs)
+	for s := range c.streams {
+		streams = append(streams, s)
 	}
 	c.wg.Go(func() { // Close may wait for the peer, and stop may be called by a reader
 		err := c.sess.Close()
@@ -316,6 +282,7 @@ func (c *Client) stop(err error) (streams []*clientStream, first bool) {
 	c.mu.Unlock()
 	c.cancel()
 	c.large.close(err)
+	c.callee.cancel(err)
 	return streams, true
 }
 

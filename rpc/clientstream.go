@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -23,27 +24,28 @@ type clientStream struct {
 
 // A call waits for its reply. Whoever takes it out of clientStream.calls is the one to end it.
 type call struct {
-	id   uint64
-	done chan struct{} // one value, when body and err are set
-	body Raw
-	err  error
+	id    uint64
+	done  chan struct{} // one value, when reply and err are set
+	parts []byte        // what came of the reply's body; the reader's alone
+	reply answer
+	err   error
 }
 
 func newCall() any { return &call{done: make(chan struct{}, 1)} }
 
-func (cl *call) finish(body Raw, err error) {
-	cl.body, cl.err = body, err
+func (cl *call) finish(reply answer, err error) {
+	cl.reply, cl.err = reply, err
 	cl.done <- struct{}{}
 }
 
 // send queues a request. Its error means that the request was not sent.
-func (cs *clientStream) send(ctx context.Context, method string, body Raw) (*call, error) {
-	reserved := callOverhead + len(method) + len(body)
+func (cs *clientStream) send(ctx context.Context, h *callHead, pack byte, body Raw) (*call, error) {
+	reserved := h.size() + len(body)
 	if err := cs.out.reserve(ctx, reserved); err != nil {
 		return nil, notSent(ctx, err)
 	}
-	timeout, ok := remaining(ctx)
-	if !ok {
+	var ok bool
+	if h.timeout, ok = remaining(ctx); !ok {
 		cs.out.room.release(reserved)
 		return nil, fail(DeadlineExceeded, NotSent, "", context.DeadlineExceeded)
 	}
@@ -54,7 +56,7 @@ func (cs *clientStream) send(ctx context.Context, method string, body Raw) (*cal
 		return nil, fail(Unavailable, NotSent, "", cs.err)
 	}
 	id := cs.client.ids.Add(1) // under mu: ids grow along the stream (C2)
-	if size := callSize(id, method, timeout, body); size > cs.client.opts.MaxSend {
+	if size := callSize(id, h.method, h.timeout, body); size > cs.client.opts.MaxSend {
 		cs.out.room.release(reserved)
 		return nil, tooLarge(size, cs.client.opts.MaxSend)
 	}
@@ -62,7 +64,7 @@ func (cs *clientStream) send(ctx context.Context, method string, body Raw) (*cal
 	cl.id = id
 	cs.last = id
 	cs.calls[id] = cl
-	cs.out.put(appendCall(cs.out.begin(), id, method, timeout, body), id, reserved)
+	cs.out.put(appendCall2(cs.out.begin(), id, h, pack, body), id, reserved)
 	return cl, nil
 }
 
@@ -76,23 +78,23 @@ func remaining(ctx context.Context) (timeout uint64, ok bool) {
 	if left <= 0 {
 		return 0, false
 	}
-	return min((uint64(left)+999)/1000, maxTimeout), true
+	return micros(left), true
 }
 
 // wait returns the call's reply or error. A reply that is there wins over a context that has ended.
-func (cs *clientStream) wait(ctx context.Context, cl *call) (Raw, error) {
+func (cs *clientStream) wait(ctx context.Context, cl *call) (answer, error) {
 	select {
 	case <-cl.done:
 	case <-ctx.Done():
 		if outcome, given := cs.abandon(cl); given {
-			return nil, failContext(ctx, outcome)
+			return answer{}, failContext(ctx, outcome)
 		}
 		<-cl.done // somebody is ending it now
 	}
-	body, err := cl.body, cl.err
-	cl.body, cl.err = nil, nil
+	reply, err := cl.reply, cl.err
+	cl.reply, cl.err, cl.parts = answer{}, nil, nil
 	cs.client.calls.Put(cl)
-	return body, err
+	return reply, err
 }
 
 // abandon gives a call up and returns its outcome, unless its end has come.
@@ -112,11 +114,14 @@ func (cs *clientStream) abandon(cl *call) (outcome Outcome, given bool) {
 			return NotSent, true
 		}
 	default:
-		// A cancel does not wait for room: there is at most one, of 15 bytes, for each call that was sent.
-		cs.out.put(appendCancel(cs.out.begin(), cl.id), 0, 0)
+		cs.cancel(cl.id)
 	}
 	return OutcomeUnknown, true
 }
+
+// cancel tells the server that a call was given up. It does not wait for room: there is at most one, of 15 bytes, for each
+// call that was sent.
+func (cs *clientStream) cancel(id uint64) { cs.out.put(appendCancel(cs.out.begin(), id), 0, 0) }
 
 // write is the writer goroutine.
 func (cs *clientStream) write() {
@@ -125,7 +130,7 @@ func (cs *clientStream) write() {
 
 // read is the reader goroutine.
 func (cs *clientStream) read() {
-	in := newFrameReader(cs.conn, cs.client.opts.MaxReceive)
+	in := newFrameReader(cs.conn)
 	for {
 		if err := cs.readMessage(in); err != nil {
 			cs.client.readEnded(cs, err)
@@ -139,6 +144,9 @@ func (cs *clientStream) readMessage(in *frameReader) error {
 	if err != nil {
 		return err
 	}
+	if n > partSize+maxEnvelope { // what is larger comes in parts (C10)
+		return violation("a message of %d bytes from a server", n)
+	}
 	p, owned, err := in.payload(n)
 	if err != nil {
 		return err
@@ -151,12 +159,23 @@ func (cs *clientStream) readMessage(in *frameReader) error {
 	case kindGoaway:
 		cs.client.goaway()
 		return nil
-	case kindReply, kindError:
-	default:
-		return violation("kind %d from a server", m.kind)
+	case kindReply, kindReply2, kindError, kindError2, kindPart:
+		return cs.answered(&m, owned)
 	}
+	return violation("kind %d from a server", m.kind)
+}
+
+// answered gives what came to its call. m lies in the reader's buffer unless owned.
+func (cs *clientStream) answered(m *message, owned bool) error {
+	limit := cs.client.opts.MaxReceive
 	cs.mu.Lock()
 	cl := cs.calls[m.id]
+	over := cl != nil && len(cl.parts)+len(m.body) > limit
+	if m.kind == kindPart && cl != nil && !over {
+		cl.parts = append(cl.parts, m.body...) // under mu: a call that ends is used again
+		cs.mu.Unlock()
+		return nil
+	}
 	delete(cs.calls, m.id)
 	last := cs.last
 	cs.mu.Unlock()
@@ -164,16 +183,21 @@ func (cs *clientStream) readMessage(in *frameReader) error {
 	case cl == nil && m.id > last:
 		return violation("an answer to a call that was never made")
 	case cl == nil: // given up meanwhile (C7)
-	case m.kind == kindError:
-		e := &Error{Code: m.code, Outcome: m.outcome, Message: string(m.text)}
-		if m.code == Unavailable && m.outcome == NotExecuted {
-			e.cause = ErrDraining // C9
-		}
-		cl.finish(nil, e)
-	case owned:
-		cl.finish(m.body, nil)
+	case m.kind == kindError || m.kind == kindError2:
+		cl.finish(answer{}, errorOf(m, cs.client.opts.Errors))
+	case over:
+		cl.finish(answer{}, fail(ResourceExhausted, Executed, fmt.Sprintf("a reply of more than %d bytes", limit), ErrTooLarge))
 	default:
-		cl.finish(bytes.Clone(m.body), nil)
+		a := answer{packed: m.packed, header: bytes.Clone(m.header), trailer: bytes.Clone(m.trailer)}
+		switch {
+		case cl.parts != nil:
+			a.body = append(cl.parts, m.body...)
+		case owned:
+			a.body = m.body
+		default:
+			a.body = bytes.Clone(m.body)
+		}
+		cl.finish(a, nil)
 	}
 	return nil
 }
@@ -199,7 +223,7 @@ func (cs *clientStream) end(cause error) {
 		if id > handed { // C5
 			outcome = NotSent
 		}
-		cl.finish(nil, fail(Unavailable, outcome, "", cause))
+		cl.finish(answer{}, fail(Unavailable, outcome, "", cause))
 	}
 	cs.conn.Close()
 }

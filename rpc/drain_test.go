@@ -117,7 +117,7 @@ func TestGoawayFinishesInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewServer(Options{})
 		release := make(chan struct{})
-		srv.HandleRaw("wait", func(context.Context, Raw) (Raw, error) { <-release; return Raw{7}, nil })
+		handleRaw(srv, "wait", func(context.Context, Raw) (Raw, error) { <-release; return Raw{7}, nil })
 		c, _ := start(t, srv, Options{})
 		type result struct {
 			n   int
@@ -151,7 +151,7 @@ func TestShutdownCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewServer(Options{})
 		deaf := make(chan struct{})
-		srv.HandleRaw("deaf", func(context.Context, Raw) (Raw, error) { <-deaf; return Raw{0xc0}, nil })
+		handleRaw(srv, "deaf", func(context.Context, Raw) (Raw, error) { <-deaf; return Raw{0xc0}, nil })
 		c, _ := start(t, srv, Options{})
 		failed := make(chan error, 1)
 		go func() { _, err := Call[any](bg, c, "deaf", nil); failed <- err }()
@@ -187,7 +187,7 @@ func TestLinger(t *testing.T) {
 func TestManyCancels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewServer(Options{})
-		srv.HandleRaw("wait", func(ctx context.Context, _ Raw) (Raw, error) { <-ctx.Done(); return nil, ctx.Err() })
+		handleRaw(srv, "wait", func(ctx context.Context, _ Raw) (Raw, error) { <-ctx.Done(); return nil, ctx.Err() })
 		c, _ := start(t, srv, Options{})
 		var wg sync.WaitGroup
 		for i := range 10_000 {

@@ -1,13 +1,21 @@
 package rpc
 
-import "context"
+import (
+	"context"
+	"io"
+)
 
 // EchoPrefix is what Echo puts before the data: "server received data: ". It is 26 bytes of UTF-8.
 const EchoPrefix = "服务端已收到数据: "
 
 // Echo answers with EchoPrefix and the data it was sent: text for text, binary for binary, byte for byte. Anything else is
 // InvalidArgument. It is the handler of every method while a Server has none, and can be registered with HandleRaw.
-func Echo(_ context.Context, body Raw) (Raw, error) {
+func Echo(_ context.Context, req *Request) (*Response, error) {
+	reply, err := echo(req.Body)
+	return &Response{Body: reply}, err
+}
+
+func echo(body Raw) (Raw, error) {
 	t, err := next(body, 0)
 	if err != nil || t.kind != tokStr && t.kind != tokBin {
 		return nil, Errorf(InvalidArgument, "echo takes text or binary")
@@ -22,4 +30,23 @@ func Echo(_ context.Context, body Raw) (Raw, error) {
 	return append(append(reply, EchoPrefix...), body[t.start:t.end]...), nil
 }
 
-func echoAll(ctx context.Context, _ string, body Raw) (Raw, error) { return Echo(ctx, body) }
+func echoUnary(_ context.Context, req *Request) (Raw, error) { return echo(req.Body) }
+
+// echoStream answers each message of a stream.
+func echoStream(_ context.Context, _ *Request, s MessageStream) error {
+	for {
+		message, err := s.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			message, err = echo(message)
+		}
+		if err == nil {
+			err = s.Send(message)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -40,7 +40,7 @@ func TestShutdownTellsOfACut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := NewServer(Options{})
-				srv.HandleRaw("wait", func(ctx context.Context, _ Raw) (Raw, error) { <-ctx.Done(); return nil, ctx.Err() })
+				handleRaw(srv, "wait", func(ctx context.Context, _ Raw) (Raw, error) { <-ctx.Done(); return nil, ctx.Err() })
 				a, b := newMemPair()
 				ctx, cancel := context.WithCancel(bg)
 				defer cancel()
@@ -69,7 +69,7 @@ func TestShutdownWaitsForLostSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewServer(Options{})
 		finished := false
-		srv.HandleRaw("deaf", func(context.Context, Raw) (Raw, error) {
+		handleRaw(srv, "deaf", func(context.Context, Raw) (Raw, error) {
 			time.Sleep(time.Hour)
 			finished = true
 			return Raw{0xc0}, nil

@@ -12,17 +12,17 @@ const readBuffer = 16 << 10
 
 // A frameReader takes messages off a stream (W1, W2).
 type frameReader struct {
-	br    *bufio.Reader
-	limit int // of a payload
-	held  int // bytes of br that the last payload still lies in
+	br   *bufio.Reader
+	held int // bytes of br that the last payload still lies in
 }
 
-func newFrameReader(r io.Reader, limit int) *frameReader {
-	return &frameReader{br: bufio.NewReaderSize(r, readBuffer), limit: limit}
+func newFrameReader(r io.Reader) *frameReader {
+	return &frameReader{br: bufio.NewReaderSize(r, readBuffer)}
 }
 
 // header returns the next payload's length. A stream that ends here returns io.EOF; one that ends elsewhere
-// io.ErrUnexpectedEOF; a length over the limit a violation, before anything is allocated for it.
+// io.ErrUnexpectedEOF; a length that nobody may declare a violation. Whether it is too long for the receiver is the caller's to
+// say, before payload.
 func (f *frameReader) header() (int, error) {
 	f.br.Discard(f.held)
 	f.held = 0
@@ -35,17 +35,11 @@ func (f *frameReader) header() (int, error) {
 	}
 	n := binary.BigEndian.Uint32(p)
 	f.br.Discard(frameHeader)
-	if int64(n) > int64(f.limit) {
-		return 0, &tooLong{}
+	if n > maxFrame {
+		return 0, violation("a length of %d bytes", n)
 	}
 	return int(n), nil
 }
-
-// tooLong is a length over the receiver's limit: the sender knows no better or lies.
-type tooLong struct{}
-
-func (*tooLong) Error() string   { return ErrProtocol.Error() + ": " + ErrTooLarge.Error() }
-func (*tooLong) Unwrap() []error { return []error{ErrProtocol, ErrTooLarge} }
 
 // payload returns the n bytes after the header. owned says that they are the caller's to keep; otherwise they are valid
 // until the next call of header. Memory grows with what has come, not with what was declared.
@@ -69,9 +63,9 @@ func (f *frameReader) payload(n int) (p []byte, owned bool, err error) {
 	return p, owned, err
 }
 
-// discard reads the n bytes after the header and keeps nothing of them but the message's head. n is larger than any head.
+// discard reads the n bytes after the header and keeps nothing of them but what stands before a call's body. n is larger.
 func (f *frameReader) discard(n int) (message, error) {
-	p, err := f.br.Peek(callOverhead + maxMethod)
+	p, err := f.br.Peek(maxHead)
 	if err != nil {
 		return message{}, err
 	}
@@ -79,10 +73,18 @@ func (f *frameReader) discard(n int) (message, error) {
 	if err != nil {
 		return message{}, err
 	}
-	m.method, m.body, m.text = nil, nil, nil
+	m = message{kind: m.kind, id: m.id} // the rest are views
 	_, err = f.br.Discard(n)
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return m, err
+}
+
+// rest returns what was read and not yet taken; the reader is of no more use.
+func (f *frameReader) rest() []byte {
+	f.br.Discard(f.held)
+	f.held = 0
+	b, _ := f.br.Peek(f.br.Buffered())
+	return b
 }

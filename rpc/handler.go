@@ -3,10 +3,10 @@ package rpc
 import (
 	"context"
 	"reflect"
-	"strings"
 )
 
-// Handle registers fn for a method, as Server.HandleRaw does, with the request decoded and the reply encoded by msgpack.
+// Handle registers fn for a method by its name, as Server.HandleRaw does, with the request decoded and the reply encoded by
+// msgpack.
 //
 // Req and Resp may be a string, []byte, Raw, a number, a bool, a time.Time, a struct or a pointer to one, slices and maps of
 // these, any, or a type with msgpack methods of its own. A request that does not fit Req exactly (an integer out of range,
@@ -17,30 +17,11 @@ import (
 // Handle panics as HandleRaw does, and if Req or Resp cannot be carried: channels, functions, complex numbers, interfaces
 // with methods, embedded pointers.
 func Handle[Req, Resp any](s *Server, method string, fn func(ctx context.Context, req Req) (Resp, error)) {
-	for _, t := range []reflect.Type{reflect.TypeFor[Req](), reflect.TypeFor[Resp]()} {
-		if _, err := planOf(t); err != nil {
-			panic(err.Error())
-		}
-	}
-	s.register(method, func(ctx context.Context, _ string, body Raw) (Raw, error) {
-		var req Req
-		if err := decode(body, &req); err != nil {
-			return nil, refuse(InvalidArgument, "the request: "+strings.TrimPrefix(err.Error(), "rpc: "))
-		}
-		resp, err := fn(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		reply, err := encode(resp)
-		if err != nil {
-			return nil, Errorf(Internal, "the reply: %w", err)
-		}
-		return reply, nil
-	})
+	Unary[Req, Resp]{method}.Handle(s, fn)
 }
 
-// Call calls a method with req and returns its reply, both of types as in Handle. Its errors are those of
-// Caller.CallRaw; besides, InvalidArgument, not sent, if req or Resp is not of a type that can be carried, and Internal,
+// Call calls a method by its name with req and returns its reply, both of types as in Handle. Its errors are those of
+// Caller.Do; besides, InvalidArgument, not sent, if req or Resp is not of a type that can be carried, and Internal,
 // executed, matching ErrBadMessage, if the reply does not fit Resp.
 func Call[Resp any](ctx context.Context, c Caller, method string, req any) (Resp, error) {
 	var resp Resp
@@ -51,7 +32,7 @@ func Call[Resp any](ctx context.Context, c Caller, method string, req any) (Resp
 	if err != nil {
 		return resp, fail(InvalidArgument, NotSent, "", err)
 	}
-	reply, err := c.CallRaw(ctx, method, body)
+	reply, err := roundTrip(ctx, c, method, body)
 	if err != nil {
 		return resp, err
 	}

@@ -141,3 +141,11 @@ func want(t testing.TB, err error, code Code, outcome Outcome) {
 		t.Fatalf("got %v, want %v, %v", err, code, outcome)
 	}
 }
+
+// handleRaw registers a handler of bodies.
+func handleRaw(s *Server, name string, fn func(context.Context, Raw) (Raw, error)) {
+	s.HandleRaw(name, func(ctx context.Context, req *Request) (*Response, error) {
+		reply, err := fn(ctx, req.Body)
+		return &Response{Body: reply}, err
+	})
+}

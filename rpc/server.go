@@ -4,96 +4,37 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 )
 
-// A Server holds handlers and serves sessions. With nothing registered it answers every method with Echo. Handlers may be
-// registered at any time. Its methods are safe for concurrent use.
+// A Server holds handlers and serves sessions. With nothing registered it answers every call, and every message of a stream,
+// with Echo. Handlers may be registered at any time. Its methods are safe for concurrent use.
 type Server struct {
 	opts     Options
+	nobody   bool               // nothing registered means that nobody is there: of a Client without Handlers
+	built    map[string]*method // Health, WatchHealth and Methods; not changed
 	handlers atomic.Pointer[registry]
 	stopping context.Context // ends when Shutdown or Close is called
 	stop     context.CancelFunc
+	running  *room        // handlers of unary calls; closed with stopping
+	admitted atomic.Int64 // calls that run or wait for their turn
+	open     atomic.Int64 // streams and connections
+	health   health
 
 	mu       sync.Mutex // protects sessions and writes of handlers; nothing blocks under it
 	sessions map[*serverSession]struct{}
 }
 
-// A handler answers one call. The request passed Check.
-type handler func(ctx context.Context, method string, body Raw) (Raw, error)
-
-// A registry is never changed: a registration makes another.
-type registry struct {
-	methods  map[string]handler
-	fallback handler
-}
-
-// find returns the handler of a method, nil if there is none, and the method's name.
-func (r *registry) find(method []byte) (handler, string) {
-	if h, ok := r.methods[string(method)]; ok {
-		return h, string(method)
-	}
-	if r.fallback != nil {
-		return r.fallback, string(method)
-	}
-	if len(r.methods) == 0 {
-		return echoAll, ""
-	}
-	return nil, ""
-}
-
 // NewServer returns a server that serves nothing yet.
 func NewServer(opts Options) *Server {
-	if opts.MaxStreams == 1 {
-		opts.MaxStreams = 2 // small calls have one, and a large one needs another
-	}
-	s := &Server{opts: opts.withDefaults(256), sessions: make(map[*serverSession]struct{})}
+	s := &Server{opts: opts.withDefaults(1024), sessions: make(map[*serverSession]struct{})}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.running = newRoom(s.opts.MaxServerCalls)
 	s.handlers.Store(&registry{})
+	s.built = s.builtIns()
 	return s
-}
-
-// HandleRaw registers fn for a method, whose name has 1 to 255 bytes of UTF-8. fn runs in a goroutine of its own for every
-// call. Its context ends at the call's deadline, when the caller gives up, when the session ends, and on Server.Close. The
-// request is one msgpack value that passed Check and is fn's to keep; the reply must be one too. A nil error makes a
-// reply, any other an error of code CodeOf(err), with outcome Executed. A panic is logged and answered with Internal.
-// HandleRaw panics if the name is taken or no name.
-func (s *Server) HandleRaw(method string, fn func(ctx context.Context, body Raw) (Raw, error)) {
-	s.register(method, func(ctx context.Context, _ string, body Raw) (Raw, error) { return fn(ctx, body) })
-}
-
-// Fallback sets the handler of all methods that are not registered. It panics if there is one.
-func (s *Server) Fallback(fn func(ctx context.Context, method string, body Raw) (Raw, error)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := *s.handlers.Load()
-	if r.fallback != nil {
-		panic("rpc: a second fallback")
-	}
-	r.fallback = fn
-	s.handlers.Store(&r)
-}
-
-func (s *Server) register(method string, h handler) {
-	if method == "" || len(method) > maxMethod || !utf8.ValidString(method) {
-		panic("rpc: a method's name has 1 to 255 bytes of UTF-8")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := *s.handlers.Load()
-	if _, taken := r.methods[method]; taken {
-		panic("rpc: method " + method + " is registered twice")
-	}
-	r.methods = maps.Clone(r.methods)
-	if r.methods == nil {
-		r.methods = make(map[string]handler)
-	}
-	r.methods[method] = h
-	s.handlers.Store(&r)
 }
 
 // Serve accepts sessions from l and serves each as ServeSession does, until ctx ends, the server is shut down or closed, or l
@@ -127,16 +68,13 @@ func Serve[S Session](ctx context.Context, srv *Server, l Listener[S]) error {
 // handlers that still run: their contexts are cancelled and their replies dropped.
 func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 	ss := newServerSession(ctx, s, sess)
-	s.mu.Lock()
-	closed := s.stopping.Err() != nil
-	if !closed {
-		s.sessions[ss] = struct{}{}
-	}
-	s.mu.Unlock()
-	if closed {
+	if !s.keep(ss) {
 		ss.cancel(ErrServerClosed)
 		sess.Close()
 		return ErrServerClosed
+	}
+	if f := s.opts.OnSession; f != nil {
+		go f(ss.ctx, ss.caller())
 	}
 	err := ss.serve()
 	ss.finish()
@@ -144,6 +82,17 @@ func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 		return nil // the peer, or the caller, closed the session in good order
 	}
 	return err
+}
+
+// keep lists a session, unless the server was stopped.
+func (s *Server) keep(ss *serverSession) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Err() != nil {
+		return false
+	}
+	s.sessions[ss] = struct{}{}
+	return true
 }
 
 // Shutdown stops accepting sessions, tells every client that the server drains, refuses new calls as Unavailable and not
@@ -162,6 +111,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		})
 	}
 	drains.Wait()
+	s.running.close(errDraining)
 	if !cut.Load() {
 		return nil
 	}
@@ -186,6 +136,7 @@ func (s *Server) Close() error {
 		ss.cancel(ErrServerClosed)
 		defer func() { <-ss.ended }()
 	}
+	s.running.close(errDraining)
 	return nil
 }
 

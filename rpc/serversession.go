@@ -2,50 +2,60 @@ package rpc
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
 	"sync"
-	"time"
 )
 
-// linger is how long a drained session waits for its client to close its streams, which says that no call is on its way.
-const linger = 5 * time.Second
+// errDraining ends the wait of calls whose turn has not come when the server drains. Its text crosses the wire.
+var errDraining = errors.New("the server is draining")
 
-// A serverSession serves the calls of one session. Goroutines: the caller of serve, which accepts streams; a reader and a
-// writer a stream; one that cuts when ctx ends; all in wg. Besides, one a running handler, counted in calls.
+const (
+	// lobby is how many streams more than Options.MaxStreams are read, so that they can be refused.
+	lobby = 64
+	// maxEarly is how many cancels are remembered whose call has not come, or is over.
+	maxEarly = 1024
+)
+
+// A serverSession answers the calls of one session: for a Server, or for the Client that it is attached to. Goroutines: the
+// caller of serve, which accepts streams; a reader for each stream, until that is found to be one of messages or a connection; a
+// writer for each stream of calls; at the end one that closes; all in wg. Besides, one a running handler, counted in calls.
 type serverSession struct {
-	srv    *Server
-	sess   Session
-	parent context.Context // ServeSession's
-	ctx    context.Context // of every handler; its cause is why the session ended
-	cancel context.CancelCauseFunc
-	held   *room // bytes of requests and replies
-	slots  *room // streams
-	wg     sync.WaitGroup
-	ended  chan struct{} // closed when ServeSession returns
+	srv      *Server
+	sess     Session
+	attached bool            // the session is a Client's
+	parent   context.Context // ServeSession's
+	ctx      context.Context // of every handler; its cause is why the session ended
+	cancel   context.CancelCauseFunc
+	held     *room // bytes of requests and replies
+	running  *room // handlers of unary calls
+	slots    *room // streams
+	nonce    string
+	wg       sync.WaitGroup
+	closed   chan struct{} // closed when everything was closed, after ctx
+	ended    chan struct{} // closed when ServeSession returns
+	drained  drain
 
 	mu       sync.Mutex // protects all below; nothing blocks under it
+	back     *Client    // calls the other side; nil until it is asked for
 	calls    map[uint64]*serverCall
+	early    map[uint64]struct{} // cancels that came before their call (C7)
 	streams  map[*serverStream]struct{}
+	open     int // of the calls, streams of messages and connections
 	draining bool
-	over     bool          // serve has returned
-	cutCalls bool          // this side ended the session while calls ran
-	quiet    chan struct{} // closed when the session drains and no call runs
-	empty    chan struct{} // closed when, besides, no stream is open
-}
-
-// A serverCall is a running handler.
-type serverCall struct {
-	id       uint64
-	stream   *serverStream
-	ctx      context.Context
-	cancel   context.CancelFunc
-	canceled bool // the caller gave up: no reply is wanted. Under serverSession.mu
+	over     bool // serve has returned
+	cutCalls bool // this side ended the session while calls ran
 }
 
 func newServerSession(ctx context.Context, srv *Server, sess Session) *serverSession {
+	var nonce [8]byte
+	rand.Read(nonce[:]) // never fails
 	ss := &serverSession{
-		srv: srv, sess: sess, parent: ctx, held: newRoom(srv.opts.MaxHeld), slots: newRoom(srv.opts.MaxStreams),
+		srv: srv, sess: sess, parent: ctx, nonce: hex.EncodeToString(nonce[:]),
+		held: newRoom(srv.opts.MaxHeld), running: newRoom(srv.opts.MaxCalls), slots: newRoom(srv.opts.MaxStreams + lobby),
 		calls: make(map[uint64]*serverCall), streams: make(map[*serverStream]struct{}),
-		ended: make(chan struct{}), quiet: make(chan struct{}), empty: make(chan struct{}),
+		closed: make(chan struct{}), ended: make(chan struct{}), drained: newDrain(),
 	}
 	if d, ok := sess.(interface {
 		Context(context.Context) context.Context
@@ -56,9 +66,35 @@ func newServerSession(ctx context.Context, srv *Server, sess Session) *serverSes
 	return ss
 }
 
+// attach makes c the Client whose session this is.
+func (ss *serverSession) attach(c *Client) {
+	ss.attached, ss.back = true, c
+	if !ss.srv.keep(ss) { // the handlers are gone, and the client may call all the same
+		ss.draining = true
+		close(ss.drained.begun)
+	}
+}
+
+// caller returns the Client that calls the other side.
+func (ss *serverSession) caller() *Client {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.back == nil {
+		opts := ss.srv.opts
+		opts.MaxStreams, opts.Interceptors = 0, nil
+		ss.back = newCaller(ss.sess, opts)
+		ss.back.callee = ss
+		if ss.ctx.Err() != nil { // close does not see it any more
+			ss.back.err = lost(context.Cause(ss.ctx))
+			ss.back.cancel()
+		}
+	}
+	return ss.back
+}
+
 // serve accepts streams until the session ends, and returns why it did once all of wg has ended.
 func (ss *serverSession) serve() error {
-	ss.wg.Go(ss.cut)
+	context.AfterFunc(ss.ctx, ss.close)
 	for {
 		err := ss.slots.acquire(ss.ctx, 1)
 		if err != nil {
@@ -74,20 +110,28 @@ func (ss *serverSession) serve() error {
 		}
 		ss.start(newServerStream(ss, conn))
 	}
+	<-ss.closed
 	ss.wg.Wait()
 	return context.Cause(ss.ctx)
 }
 
-// cut waits for the end, whatever brings it, and closes everything.
-func (ss *serverSession) cut() {
-	<-ss.ctx.Done()
+// close runs when ctx has ended, whatever brought that, and closes everything.
+func (ss *serverSession) close() {
+	defer close(ss.closed)
+	cause := context.Cause(ss.ctx)
 	ss.mu.Lock()
-	streams := ss.streamsLocked()
+	streams, back := ss.streamsLocked(), ss.back
 	ss.mu.Unlock()
 	for _, st := range streams {
-		st.end(context.Cause(ss.ctx))
+		st.end(cause)
 	}
 	ss.sess.Close()
+	if back != nil {
+		back.stop(lost(cause))
+		if !ss.attached { // an attached one waits for us
+			back.wg.Wait()
+		}
+	}
 }
 
 // violated ends the session of a peer that broke the rules.
@@ -96,7 +140,7 @@ func (ss *serverSession) violated(err error) {
 	ss.cancel(err)
 }
 
-// start runs a stream, unless the session has ended: then cut would not see it.
+// start runs a stream, unless the session has ended: then close would not see it.
 func (ss *serverSession) start(st *serverStream) {
 	ss.mu.Lock()
 	if ss.ctx.Err() != nil {
@@ -105,12 +149,32 @@ func (ss *serverSession) start(st *serverStream) {
 		return
 	}
 	ss.streams[st] = struct{}{}
+	ss.mu.Unlock()
+	ss.wg.Go(st.read)
+}
+
+// carryLocked makes st a stream of calls, which has a writer, and tells it of a drain that has begun. Its reader runs, so that
+// wg may be added to.
+func (ss *serverSession) carryLocked(st *serverStream) {
+	if st.out != nil {
+		return
+	}
+	st.out = newOutbox()
+	if st.ctx.Err() != nil { // end has not seen the outbox
+		st.out.fail(context.Cause(st.ctx))
+	}
 	if ss.draining {
 		st.goaway()
 	}
-	ss.mu.Unlock()
-	ss.wg.Go(st.read)
 	ss.wg.Go(st.write)
+}
+
+// hand makes st the stream of one handler, unless it is one of calls.
+func (ss *serverSession) hand(st *serverStream) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	st.handed = st.out == nil
+	return st.handed
 }
 
 // forget is called by a stream's reader when it ends.
@@ -131,26 +195,45 @@ func (ss *serverSession) streamsLocked() []*serverStream {
 }
 
 // admit lets a call in or returns its refusal. An error is a violation.
-func (ss *serverSession) admit(sc *serverCall) (*Error, error) {
+func (ss *serverSession) admit(sc *serverCall) (*wireStatus, error) {
+	opts := &ss.srv.opts
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	switch _, twice := ss.calls[sc.id]; {
+	_, twice := ss.calls[sc.id]
+	_, early := ss.early[sc.id]
+	switch {
 	case twice:
 		return nil, violation("the id of a call that is running") // C2
+	case early:
+		delete(ss.early, sc.id)
+		return &wireStatus{code: Canceled, text: "cancelled before it began"}, nil
 	case ss.draining:
-		return &Error{Code: Unavailable, Message: "the server is draining"}, nil
-	case len(ss.calls) >= ss.srv.opts.MaxCalls:
-		return &Error{Code: ResourceExhausted, Message: "too many running calls in this session"}, nil
+		return drainingStatus(), nil
+	case sc.form == formUnary && (len(ss.calls)-ss.open >= opts.MaxCalls+opts.MaxQueue || ss.srv.admitted.Load() >= 2*int64(opts.MaxServerCalls)):
+		return &wireStatus{code: ResourceExhausted, text: "too many calls run and wait"}, nil
+	case sc.form != formUnary && (ss.open >= opts.MaxStreams || ss.srv.open.Load() >= int64(opts.MaxServerStreams)):
+		return &wireStatus{code: ResourceExhausted, text: "too many open streams and connections"}, nil
 	}
 	ss.calls[sc.id] = sc
+	ss.countLocked(sc, 1)
 	return nil, nil
 }
 
-// done takes a call out, whose reply is queued or dropped.
+func (ss *serverSession) countLocked(sc *serverCall, n int) {
+	if sc.form == formUnary {
+		ss.srv.admitted.Add(int64(n))
+		return
+	}
+	ss.open += n
+	ss.srv.open.Add(int64(n))
+}
+
+// done takes a call out, whose answer is queued or dropped.
 func (ss *serverSession) done(sc *serverCall) {
 	sc.cancel()
 	ss.mu.Lock()
 	delete(ss.calls, sc.id)
+	ss.countLocked(sc, -1)
 	if ss.ctx.Err() != nil && (ss.parent.Err() != nil || context.Cause(ss.ctx) == ErrServerClosed) {
 		ss.cutCalls = true
 	}
@@ -174,11 +257,16 @@ func (ss *serverSession) finish() {
 	close(ss.ended)
 }
 
-// cancelCall ends the context of a call of that stream. A call that is over needs nothing (C7).
-func (ss *serverSession) cancelCall(st *serverStream, id uint64) {
+// cancelCall ends the context of a call. One that is over needs nothing. One on a stream that was not read so far is
+// remembered: its cancel comes on another stream (C7).
+func (ss *serverSession) cancelCall(id uint64) {
 	ss.mu.Lock()
 	sc := ss.calls[id]
-	if sc == nil || sc.stream != st {
+	if sc == nil {
+		if ss.early == nil || len(ss.early) >= maxEarly {
+			ss.early = make(map[uint64]struct{})
+		}
+		ss.early[id] = struct{}{}
 		ss.mu.Unlock()
 		return
 	}
@@ -187,81 +275,9 @@ func (ss *serverSession) cancelCall(st *serverStream, id uint64) {
 	sc.cancel()
 }
 
-// wanted reports whether the caller still waits for the call's reply.
+// wanted reports whether the caller still waits for the call's answer.
 func (ss *serverSession) wanted(sc *serverCall) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	return !sc.canceled
-}
-
-func (ss *serverSession) drainedLocked() {
-	if !ss.draining || len(ss.calls) > 0 {
-		return
-	}
-	closeOnce(ss.quiet)
-	if len(ss.streams) == 0 {
-		closeOnce(ss.empty)
-	}
-}
-
-// closeOnce closes c unless it is closed. Its callers hold one lock.
-func closeOnce(c chan struct{}) {
-	select {
-	case <-c:
-	default:
-		close(c)
-	}
-}
-
-// drain is Shutdown for this session: goaway, wait for handlers, wait for the client to close its streams (C9), write what
-// is queued, close. When ctx ends first it cuts what is left, and returns false. It returns when ServeSession has.
-func (ss *serverSession) drain(ctx context.Context) (whole bool) {
-	whole = true
-	ss.mu.Lock()
-	ss.draining = true
-	for st := range ss.streams {
-		st.goaway()
-	}
-	ss.drainedLocked()
-	ss.mu.Unlock()
-
-	wait := func(c <-chan struct{}) {
-		select {
-		case <-c:
-			return // even if ctx has ended too
-		default:
-		}
-		select {
-		case <-c:
-		case <-ctx.Done():
-			whole = false
-		}
-	}
-	wait(ss.quiet) // the handlers, whether or not the session is still there
-	for _, st := range ss.snapshot() {
-		st.out.drained(ctx)
-	}
-	grace, cancel := context.WithTimeout(ctx, linger)
-	defer cancel()
-	select {
-	case <-ss.empty:
-	case <-ss.ended:
-	case <-grace.Done():
-	}
-	for _, st := range ss.snapshot() {
-		st.out.finish()
-		wait(st.flushed)
-	}
-	ss.cancel(ErrServerClosed)
-	<-ss.ended
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return whole && !ss.cutCalls
-}
-
-// snapshot returns the streams there are.
-func (ss *serverSession) snapshot() []*serverStream {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return ss.streamsLocked()
 }

@@ -7,18 +7,31 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime/debug"
-	"strings"
 	"time"
 )
 
-// A serverStream takes calls off one stream and puts replies on it.
+const (
+	// smallMessage is the largest payload of a call whose body is not over LargeCall.
+	smallMessage = LargeCall + maxHead
+	// partSize is the largest piece of a reply, in bytes, that is sent at once (C10).
+	partSize = 32 << 10
+	// patience is how long a large request waits for room. While it does nobody reads its stream, so that the server would
+	// not see that the caller has given up.
+	patience = 2 * time.Second
+
+	heldText = "requests and unwritten replies of this session hold too many bytes"
+)
+
+// A serverStream is a stream that the peer opened. Its first message says what it is for: calls, any number of them, or a
+// stream of messages or a connection (serveropen.go).
 type serverStream struct {
 	ss      *serverSession
 	conn    net.Conn
-	out     *outbox
+	in      *frameReader
 	ctx     context.Context // of the stream's calls
 	cancel  context.CancelCauseFunc
+	out     *outbox       // of a stream of calls; set once, under serverSession.mu
+	handed  bool          // it is its handler's; under serverSession.mu
 	flushed chan struct{} // closed when the writer has ended
 	last    uint64        // the last call's id; the reader's alone
 }
@@ -26,20 +39,8 @@ type serverStream struct {
 // errCallerGone is the cause of a handler's context when the caller closed the stream.
 var errCallerGone = fmt.Errorf("rpc: the caller closed the stream: %w", context.Canceled)
 
-const heldText = "requests and unwritten replies of this session hold too many bytes"
-
-// A refusal is an error of this package's own in place of a reply: the method's handler did not run.
-type refusal struct {
-	code Code
-	text string
-}
-
-func (r refusal) Error() string { return r.code.Error() + ": " + r.text }
-
-func refuse(code Code, text string) error { return refusal{code, text} }
-
 func newServerStream(ss *serverSession, conn net.Conn) *serverStream {
-	st := &serverStream{ss: ss, conn: conn, out: newOutbox(), flushed: make(chan struct{})}
+	st := &serverStream{ss: ss, conn: conn, flushed: make(chan struct{})}
 	st.ctx, st.cancel = context.WithCancelCause(ss.ctx)
 	return st
 }
@@ -47,14 +48,19 @@ func newServerStream(ss *serverSession, conn net.Conn) *serverStream {
 // end cancels the stream's calls and closes it. It may be called more than once.
 func (st *serverStream) end(cause error) {
 	st.cancel(cause)
-	st.out.fail(cause)
+	st.ss.mu.Lock()
+	out := st.out
+	st.ss.mu.Unlock()
+	if out != nil {
+		out.fail(cause)
+	}
 	st.conn.Close()
 }
 
 // goaway is queued without waiting for room: it is sent once.
 func (st *serverStream) goaway() { st.out.put(appendGoaway(st.out.begin()), 0, 0) }
 
-// write is the writer goroutine.
+// write is the writer goroutine of a stream of calls.
 func (st *serverStream) write() {
 	defer close(st.flushed)
 	if err := st.out.run(st.conn); err != errFlushed {
@@ -64,11 +70,14 @@ func (st *serverStream) write() {
 
 // read is the reader goroutine. A stream that ends, cleanly or not, has no caller any more (C7).
 func (st *serverStream) read() {
-	in := newFrameReader(st.conn, st.ss.srv.opts.MaxReceive)
+	st.in = newFrameReader(st.conn)
 	for {
-		err := st.readMessage(in)
+		err := st.readMessage()
 		if err == nil {
 			continue
+		}
+		if err == errHanded {
+			return
 		}
 		if errors.Is(err, ErrProtocol) {
 			st.ss.violated(err)
@@ -81,39 +90,41 @@ func (st *serverStream) read() {
 	}
 }
 
-// smallMessage is the largest payload of a call whose body is not over LargeCall.
-const smallMessage = LargeCall + callOverhead - frameHeader + maxMethod
+// errAnswered is the cause of the end of a stream whose one call is over.
+var errAnswered = errors.New("rpc: answered")
 
-func (st *serverStream) readMessage(in *frameReader) error {
-	n, err := in.header()
+func (st *serverStream) readMessage() error {
+	n, err := st.in.header()
 	if err != nil {
 		return err
 	}
 	held := 0
 	if n > smallMessage { // room for a large one is taken before it is read
-		if taken, err := st.holdLarge(in, n); !taken {
+		if taken, err := st.holdLarge(n); !taken {
 			return err
 		}
 		held = n
 	}
-	p, owned, err := in.payload(n)
+	p, owned, err := st.in.payload(n)
 	var m message
 	if err == nil {
 		m, err = parseMessage(p)
 	}
 	if err == nil {
-		switch m.kind {
-		case kindCall:
+		switch {
+		case m.kind == kindCall || m.kind == kindCall2:
 			if !owned {
 				m.body = bytes.Clone(m.body)
 			}
-			return st.accept(m, n, held)
-		case kindCancel:
-			if m.id > st.last {
-				err = violation("a cancel of a call that was never made")
-			} else {
-				st.ss.cancelCall(st, m.id)
+			return st.accept(&m, n, held)
+		case m.kind == kindCancel:
+			st.ss.cancelCall(m.id)
+		case m.kind == kindOpen && st.last == 0:
+			if st.ss.hand(st) {
+				return st.answerOpen(&m)
 			}
+			st.last = m.id // a drain has made it a stream of calls
+			st.answerError(m.id, drainingStatus())
 		default:
 			err = violation("kind %d from a client", m.kind)
 		}
@@ -122,47 +133,56 @@ func (st *serverStream) readMessage(in *frameReader) error {
 	return err
 }
 
-// patience is how long a large request waits for room. While it does nobody reads its stream, so that the server would not
-// see that the caller has given up.
-const patience = 2 * time.Second
-
-// holdLarge waits for room for a large message. If none comes it throws the message away and refuses the call.
-func (st *serverStream) holdLarge(in *frameReader, n int) (taken bool, err error) {
-	ctx, cancel := context.WithTimeout(st.ctx, patience)
-	defer cancel()
-	if err := st.ss.held.acquire(ctx, n); err == nil {
-		return true, nil
-	} else if st.ctx.Err() != nil {
-		return false, err
+// begun notes a call's id, and that the stream is one of calls.
+func (st *serverStream) begun(id uint64) error {
+	if id <= st.last {
+		return violation("an id that is not above the last one")
 	}
-	m, err := in.discard(n)
+	if st.last == 0 {
+		st.ss.mu.Lock()
+		st.ss.carryLocked(st)
+		st.ss.mu.Unlock()
+	}
+	st.last = id
+	return nil
+}
+
+// holdLarge waits for room for a large message. If none comes, or it is over the limit, it throws the message away and
+// refuses the call.
+func (st *serverStream) holdLarge(n int) (taken bool, err error) {
+	text := fmt.Sprintf("a request of %d bytes, limit %d", n, st.ss.srv.opts.MaxReceive)
+	if n <= st.ss.srv.opts.MaxReceive+maxHead {
+		ctx, cancel := context.WithTimeout(st.ctx, patience)
+		defer cancel()
+		if err := st.ss.held.acquire(ctx, n); err == nil {
+			return true, nil
+		} else if st.ctx.Err() != nil {
+			return false, err
+		}
+		text = heldText
+	}
+	m, err := st.in.discard(n)
 	switch {
 	case err != nil:
 		return false, err
-	case m.kind != kindCall:
+	case m.kind != kindCall && m.kind != kindCall2:
 		return false, violation("kind %d from a client", m.kind)
-	case m.id <= st.last:
-		return false, violation("an id that is not above the last one")
 	}
-	st.last = m.id
-	st.answerError(m.id, ResourceExhausted, NotExecuted, heldText)
+	if err := st.begun(m.id); err != nil {
+		return false, err
+	}
+	st.answerError(m.id, &wireStatus{code: ResourceExhausted, outcome: NotExecuted, text: text})
 	return false, nil
 }
 
 // accept starts a call's handler or refuses the call. It owns the bytes held for the request. Its error is a violation.
-func (st *serverStream) accept(m message, n, held int) error {
+func (st *serverStream) accept(m *message, n, held int) error {
 	ss := st.ss
-	if m.id <= st.last {
+	if err := st.begun(m.id); err != nil {
 		ss.held.release(held)
-		return violation("an id that is not above the last one")
+		return err
 	}
-	st.last = m.id
-	sc := &serverCall{id: m.id, stream: st}
-	if m.timeout > 0 { // counted from the arrival (C6)
-		sc.ctx, sc.cancel = context.WithTimeout(st.ctx, time.Duration(m.timeout)*time.Microsecond)
-	} else {
-		sc.ctx, sc.cancel = context.WithCancel(st.ctx)
-	}
+	sc := st.newCall(m)
 	refused, err := ss.admit(sc)
 	if err != nil {
 		sc.cancel()
@@ -173,101 +193,105 @@ func (st *serverStream) accept(m message, n, held int) error {
 		if ss.held.try(n) {
 			held = n
 		} else {
-			refused = &Error{Code: ResourceExhausted, Message: heldText}
+			refused = &wireStatus{code: ResourceExhausted, text: heldText}
 			ss.done(sc)
 		}
 	}
 	if refused != nil {
 		sc.cancel()
 		ss.held.release(held)
-		st.answerError(m.id, refused.Code, NotExecuted, refused.Message)
+		refused.outcome = NotExecuted
+		st.answerError(m.id, refused)
 		return nil
 	}
-	h, method := ss.srv.handlers.Load().find(m.method)
-	go st.run(sc, h, method, m.body, held)
+	method := ss.srv.find(m.method)
+	sc.req.Method = nameOf(method, m.method)
+	sc.held = held
+	go st.run(sc, method, m.packed)
 	return nil
 }
 
+// nameOf is the name that was called, without a copy of it where one is at hand.
+func nameOf(m *method, name []byte) string {
+	if m != nil && m.name == string(name) {
+		return m.name
+	}
+	return string(name)
+}
+
 // run is the goroutine of one call.
-func (st *serverStream) run(sc *serverCall, h handler, method string, body Raw, held int) {
+func (st *serverStream) run(sc *serverCall, m *method, packed bool) {
 	var reply Raw
-	var err error
+	var bad *wireStatus
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit, which recover does not see
-			st.ss.srv.opts.Logger.Error("rpc: handler panicked", "method", method, "panic", recover(), "stack", string(debug.Stack()))
-			err = &Error{Code: Internal, Message: "the handler failed"}
+			bad = sc.panicked(recover())
 		}
-		st.ss.held.release(held)
+		st.ss.held.release(sc.held)
 		if st.ss.wanted(sc) {
-			st.answer(sc.id, reply, err)
+			st.answer(sc, reply, bad)
 		}
+		sc.leave()
 		st.ss.done(sc)
 	}()
-	if st.ss.held.crowded(held) { // replies have piled up since the call was let in
+	var err error
+	if st.ss.held.crowded(sc.held) { // replies have piled up since the call was let in
 		err = refuse(ResourceExhausted, heldText)
 	} else {
-		reply, err = execute(sc.ctx, h, method, body)
+		reply, err = sc.execute(m, packed)
 	}
-	if _, own := err.(refusal); err != nil && !own { // here, since the handler's error may panic too
-		code, text := statusOf(err)
-		err = &Error{Code: code, Message: text}
+	if err != nil {
+		bad = sc.statusFor(err) // here, since the handler's error may panic too
 	}
 	returned = true
 }
 
-// execute runs the handler, unless there is a reason not to.
-func execute(ctx context.Context, h handler, method string, body Raw) (Raw, error) {
-	if h == nil {
-		return nil, refuse(Unimplemented, "no such method")
-	}
-	if err := Check(body); err != nil {
-		return nil, refuse(InvalidArgument, strings.TrimPrefix(err.Error(), "rpc: "))
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, refuse(CodeOf(err), "before the handler ran")
-	}
-	return h(ctx, method, body)
-}
-
-// answer queues a reply or an error, a refusal or an *Error. It waits for room, which bounds what a slow reader costs, until the stream ends.
-func (st *serverStream) answer(id uint64, reply Raw, err error) {
-	if err == nil {
-		if bad := Check(reply); bad != nil {
-			err = &Error{Code: Internal, Message: "the reply: " + bad.Error()}
-		} else if size := replySize(id, reply); size > st.ss.srv.opts.MaxSend {
-			err = &Error{Code: ResourceExhausted, Message: fmt.Sprintf("a reply of %d bytes, limit %d", size, st.ss.srv.opts.MaxSend)}
+// answer queues a reply, or what stands in its place. It waits for room, which bounds what a slow reader costs, until the
+// stream ends.
+func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
+	opts := &st.ss.srv.opts
+	header, trailer := sc.meta()
+	if bad == nil {
+		if err := Check(reply); err != nil {
+			bad = &wireStatus{code: Internal, outcome: Executed, text: "the reply: " + err.Error()}
+		} else if size := replySize(sc.id, reply); size > opts.MaxSend {
+			bad = &wireStatus{code: ResourceExhausted, outcome: Executed, text: fmt.Sprintf("a reply of %d bytes, limit %d", size, opts.MaxSend)}
 		}
 	}
-	if err != nil {
-		if r, ok := err.(refusal); ok {
-			st.answerError(id, r.code, NotExecuted, r.text)
-			return
+	if bad != nil {
+		if bad.outcome == Executed {
+			bad.header, bad.trailer = header, trailer
 		}
-		e := err.(*Error)
-		st.answerError(id, e.Code, Executed, e.Message)
+		st.answerError(sc.id, bad)
 		return
 	}
-	n := replyOverhead + len(reply)
+	pack := byte(0)
+	if sc.flags&flagPack != 0 {
+		reply, pack = packer{opts.CompressOver}.pack(reply)
+	}
+	n := len(reply)
 	st.ss.held.force(n) // so that further calls are refused while replies pile up
-	if st.out.reserve(st.ctx, n) == nil {
-		st.out.put(appendReply(st.out.begin(), id, reply), 0, n)
+	defer st.ss.held.release(n)
+	for len(reply) > partSize { // C10
+		if !st.ss.wanted(sc) || st.out.reserve(st.ctx, replyOverhead+partSize) != nil {
+			return
+		}
+		st.out.put(appendPart(st.out.begin(), sc.id, reply[:partSize]), 0, replyOverhead+partSize)
+		reply = reply[partSize:]
 	}
-	st.ss.held.release(n)
+	room := replyOverhead + metadataSize(header) + metadataSize(trailer) + len(reply)
+	if st.out.reserve(st.ctx, room) == nil {
+		st.out.put(appendReply2(st.out.begin(), sc.id, header, trailer, pack, reply), 0, room)
+	}
 }
 
-func (st *serverStream) answerError(id uint64, code Code, outcome Outcome, text string) {
-	text = clip(text)
-	n := errorOverhead + len(text)
-	if st.out.reserve(st.ctx, n) == nil {
-		st.out.put(appendError(st.out.begin(), id, code, outcome, text), 0, n)
+func (st *serverStream) answerError(id uint64, s *wireStatus) {
+	room := maxEnvelope
+	if len(s.details)+len(s.header)+len(s.trailer) == 0 {
+		room = replyOverhead + 2 + 3 + len(s.text) + 9 + 3
 	}
-}
-
-// clip makes of an error's text what W8 allows.
-func clip(text string) string {
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText]
+	if st.out.reserve(st.ctx, room) == nil {
+		st.out.put(appendError(st.out.begin(), id, s), 0, room)
 	}
-	return strings.ToValidUTF8(text, "") // a cut rune and the handler's own faults go
 }

@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 )
 
@@ -75,62 +74,6 @@ func (o Outcome) String() string {
 	return "Outcome(" + strconv.Itoa(int(o)) + ")"
 }
 
-// Sentinels, found with errors.Is in what this package returns.
-var (
-	// ErrDraining: the server takes no new calls. Open a new session, to another server or to the restarted one.
-	ErrDraining = errors.New("rpc: the server is draining; call again on a new session")
-	// ErrClientClosed: Close was called on this Client, or it was made of a session that it closed.
-	ErrClientClosed = errors.New("rpc: the client is closed; make a new one on a new session")
-	// ErrServerClosed: Shutdown or Close was called on this Server.
-	ErrServerClosed = errors.New("rpc: the server is closed")
-	// ErrTooLarge: a message is over a size limit. Send less at a time, or raise Options on both sides.
-	ErrTooLarge = errors.New("rpc: message over the size limit; send less at a time or raise the limit on both sides")
-	// ErrBadMessage: bytes that should be one msgpack value are refused (see Check), or do not fit the Go type.
-	ErrBadMessage = errors.New("rpc: bad message")
-	// ErrProtocol: the peer broke the rules of SPEC.md. The session was ended; check that the peer speaks this protocol.
-	ErrProtocol = errors.New("rpc: the peer broke the protocol")
-)
-
-// Error is how a call fails. It matches its Code, its cause, and, for the codes DeadlineExceeded and Canceled, the
-// context's own errors, under errors.Is.
-type Error struct {
-	Code    Code
-	Outcome Outcome
-	Message string // for people; at most 4096 bytes cross the wire
-	cause   error
-}
-
-// Errorf returns an *Error of that code, with a message as of fmt.Errorf: %w keeps the cause on this side. The outcome is
-// for the side that makes the call to know, so that of a handler's error is ignored: the caller gets Executed.
-func Errorf(code Code, format string, args ...any) error {
-	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), cause: err}
-}
-
-// Error returns one line: code, message and outcome.
-func (e *Error) Error() string {
-	s := e.Code.Error()
-	if e.Message != "" {
-		s += ": " + e.Message
-	}
-	return s + " (outcome: " + e.Outcome.String() + ")"
-}
-
-// Unwrap returns the cause, nil if the error came from the peer.
-func (e *Error) Unwrap() error { return e.cause }
-
-// Is reports whether target is this error's Code, or the context error that the code stands for.
-func (e *Error) Is(target error) bool {
-	switch target {
-	case context.DeadlineExceeded:
-		return e.Code == DeadlineExceeded
-	case context.Canceled:
-		return e.Code == Canceled
-	}
-	c, ok := target.(Code)
-	return ok && c == e.Code
-}
-
 // CodeOf returns the code of err: OK for nil, that of an *Error or a Code in its tree, DeadlineExceeded and Canceled for
 // the context's errors, Unknown for any other.
 func CodeOf(err error) Code {
@@ -164,41 +107,4 @@ func OutcomeOf(err error) Outcome {
 		return e.Outcome
 	}
 	return OutcomeUnknown
-}
-
-// fail builds the errors of this package's own: cause may be nil.
-func fail(code Code, outcome Outcome, message string, cause error) *Error {
-	if cause != nil {
-		if message != "" {
-			message += ": "
-		}
-		message += cause.Error()
-	}
-	return &Error{Code: code, Outcome: outcome, Message: message, cause: cause}
-}
-
-// failContext is the error of a call that its own context ended.
-func failContext(ctx context.Context, outcome Outcome) *Error {
-	code := Canceled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		code = DeadlineExceeded
-	}
-	return &Error{Code: code, Outcome: outcome, Message: context.Cause(ctx).Error(), cause: context.Cause(ctx)}
-}
-
-// statusOf is what of a handler's error crosses the wire: a code and a text. A cause and a local outcome stay here.
-func statusOf(err error) (Code, string) {
-	if e, ok := errors.AsType[*Error](err); ok && e == nil {
-		return Unknown, "the handler returned a nil *rpc.Error as its error"
-	} else if ok {
-		if e.Code == OK || e.Code > Unauthenticated {
-			return Unknown, e.Message
-		}
-		return e.Code, e.Message
-	}
-	code := CodeOf(err)
-	if code == OK || code > Unauthenticated {
-		code = Unknown
-	}
-	return code, err.Error()
 }

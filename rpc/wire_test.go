@@ -10,17 +10,34 @@ import (
 
 // appendMessage writes what parseMessage read.
 func appendMessage(b []byte, m message) []byte {
+	pack := byte(0)
+	if m.packed {
+		pack = packed
+	}
+	h := callHead{string(m.method), m.timeout, m.form, m.flags, string(m.request), decodeMetadata(m.header)}
 	switch m.kind {
-	case kindCall:
-		return appendCall(b, m.id, string(m.method), m.timeout, m.body)
-	case kindReply:
-		return appendReply(b, m.id, m.body)
-	case kindError:
-		return appendError(b, m.id, m.code, m.outcome, string(m.text))
+	case kindCall, kindCall2:
+		return appendCall2(b, m.id, &h, pack, m.body)
+	case kindReply, kindReply2:
+		return appendReply2(b, m.id, h.header, decodeMetadata(m.trailer), pack, m.body)
+	case kindError, kindError2:
+		return appendError(b, m.id, &wireStatus{m.code, m.outcome, string(m.text), m.retry, decodeDetails(m.details), h.header, decodeMetadata(m.trailer)})
 	case kindCancel:
 		return appendCancel(b, m.id)
+	case kindGoaway:
+		return appendGoaway(b)
+	case kindPart:
+		return appendPart(b, m.id, m.body)
+	case kindOpen:
+		return appendOpen(b, m.id, &h)
+	case kindItem:
+		return append(appendItem(b, pack, len(m.body)), m.body...)
+	case kindEnd:
+		return appendEnd(b)
+	case kindHeader:
+		return appendHeader(b, h.header)
 	}
-	return appendGoaway(b)
+	return appendDone(b, decodeMetadata(m.trailer))
 }
 
 // vectors are those of SPEC.md.
@@ -72,7 +89,7 @@ func TestRefusedMessages(t *testing.T) {
 		"one byte":              "91",
 		"not an array":          "c005",
 		"kind 0":                "9100",
-		"kind 6":                "9106",
+		"kind 15":               "910f",
 		"kind not canonical":    "91cc05",
 		"array not canonical":   "dc00029204",
 		"goaway with more":      "920501",

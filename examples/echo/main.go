@@ -46,14 +46,18 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	server := rpc.NewServer(rpc.Options{})
-	accepted := make(chan *transport.Session, 1)
+	back := make(chan rpc.Caller, 1) // calls the client
+	verified := make(chan transport.Peer, 1)
+	server := rpc.NewServer(rpc.Options{OnSession: func(ctx context.Context, client rpc.Caller) {
+		peer, _ := transport.PeerFrom(ctx)
+		verified <- peer
+		back <- client
+	}})
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	defer listener.Close()
 	serving.Go(func() {
 		if session, err := listener.Accept(ctx); err == nil {
-			accepted <- session
 			server.ServeSession(ctx, session) // until the client closes the session
 		}
 	})
@@ -64,10 +68,12 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	client := rpc.NewClient(session, rpc.Options{})
+	handlers := rpc.NewServer(rpc.Options{})
+	rpc.HandleConn(handlers, "raw", echoRaw)
+	client := rpc.NewClient(session, rpc.Options{Handlers: handlers})
 	defer client.Close()
-	serving.Go(func() { echoStreams(session) })
-	serverSide := <-accepted
+	clientSide := <-verified
+	toClient := <-back
 
 	for _, text := range []string{"hello", "你好，世界", "a#b##", ""} {
 		reply, err := call(ctx, client, text, &sum)
@@ -78,7 +84,7 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	failed := inParallel(callers+rawStreams, func(i int) error {
 		if i >= callers {
-			return exchange(ctx, serverSide, &sum) // raw streams go the other way: from server to client
+			return exchange(ctx, toClient, &sum) // raw streams go the other way: from server to client
 		}
 		for n := range callsEach {
 			text := fmt.Sprintf("caller %d, call %d ", i, n) + strings.Repeat("数", n)
@@ -91,7 +97,7 @@ func run(ctx context.Context, out io.Writer) error {
 	fmt.Fprintf(out, "\nTCP connections: %d\nraw streams:     %d\ncalls:           %d from %d callers at once\n"+
 		"bytes:           %d there and back\nmismatches:      %d\nchannel:         %s\nserver:          %v\nclient:          %v\n",
 		sum.connections.Load(), sum.streams.Load(), sum.calls.Load(), callers, sum.bytes.Load(), sum.mismatches.Load(),
-		transport.Suite, session.Peer().Fingerprint(), serverSide.Peer().Fingerprint()) // as the other side verified them
+		transport.Suite, session.Peer().Fingerprint(), clientSide.Fingerprint()) // as the other side verified them
 	if sum.mismatches.Load() > 0 || sum.connections.Load() != 1 {
 		failed = errors.Join(failed, errors.New("the summary shows a fault"))
 	}

@@ -5,13 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net"
 
-	"github.com/sealmux/sealmux/transport"
+	"github.com/sealmux/sealmux/rpc"
 )
 
-// exchange opens a raw stream to the peer, sends random bytes and compares what comes back.
-func exchange(ctx context.Context, session *transport.Session, sum *tally) error {
-	stream, err := session.Open(ctx)
+// exchange opens a raw stream to the other side, sends random bytes and compares what comes back.
+func exchange(ctx context.Context, other rpc.Caller, sum *tally) error {
+	stream, err := other.OpenConn(ctx, "raw")
 	if err != nil {
 		return err
 	}
@@ -25,7 +26,7 @@ func exchange(ctx context.Context, session *transport.Session, sum *tally) error
 			return err
 		}
 		_, err = stream.Write(data)
-		return errors.Join(err, stream.(*transport.Stream).CloseWrite())
+		return errors.Join(err, stream.(interface{ CloseWrite() error }).CloseWrite())
 	})
 	if err == nil {
 		sum.streams.Add(1)
@@ -34,16 +35,8 @@ func exchange(ctx context.Context, session *transport.Session, sum *tally) error
 	return err
 }
 
-// echoStreams sends back what comes on each stream that the peer opens, until the session ends.
-func echoStreams(session *transport.Session) {
-	for {
-		stream, err := session.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer stream.Close() // ends this side too, behind what was written
-			io.Copy(stream, stream)
-		}()
-	}
+// echoRaw sends back what comes on a raw stream, which is closed behind it.
+func echoRaw(_ context.Context, stream net.Conn) error {
+	_, err := io.Copy(stream, stream)
+	return err
 }

@@ -1,0 +1,368 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Open opens a stream of messages: see Caller.
+func (c *Client) Open(ctx context.Context, req *Request) (RawStream, error) {
+	if len(c.opts.Interceptors) == 0 {
+		return c.openStream(ctx, req)
+	}
+	sent := false
+	s, err := chainOpen(c.opts.Interceptors, func(ctx context.Context, req *Request) (RawStream, error) {
+		sent = true
+		return c.openStream(ctx, req)
+	})(ctx, req)
+	switch {
+	case err != nil:
+		return nil, intercepted(err, sent)
+	case s == nil:
+		return nil, intercepted(Errorf(Internal, "an interceptor returned neither a stream nor an error"), sent)
+	}
+	return s, nil
+}
+
+func (c *Client) openStream(ctx context.Context, req *Request) (RawStream, error) {
+	var last []byte
+	if req.Body != nil {
+		if err := Check(req.Body); err != nil {
+			return nil, fail(InvalidArgument, NotSent, "the request", err)
+		}
+		if len(req.Body) > c.opts.MaxSend {
+			return nil, tooLarge(len(req.Body), c.opts.MaxSend)
+		}
+		body, pack := packer{c.opts.CompressOver}.pack(req.Body)
+		last = appendEnd(append(appendItem(nil, pack, len(body)), body...))
+	}
+	s, err := c.begin(ctx, req, formStream, last)
+	if err != nil {
+		return nil, err
+	}
+	if last != nil {
+		s.ended = errSendClosed
+	}
+	return s, nil
+}
+
+// An openStream is the caller's end of a stream of messages, or of a connection until that is taken. It has no goroutine:
+// whoever receives reads the stream.
+type openStream struct {
+	items
+	client *Client
+	ctx    context.Context
+	id     uint64
+	shared *clientStream // carries the cancel
+
+	receiving sync.Mutex // one receiver at a time; protects held and headed
+	held      *message   // an item that came while Header waited
+	headed    bool       // header is there, or will never be
+
+	mu      sync.Mutex // protects all below; nothing blocks under it
+	err     error      // how it ended, io.EOF if well; sticky
+	header  Metadata
+	trailer Metadata
+	taken   bool        // it is a connection now
+	unbind  func() bool // stops watching ctx
+}
+
+var errSendClosed = fmt.Errorf("the messages were declared to be all: %w", ErrStreamDone)
+
+// begin opens a stream of the session and writes the open, and what is to follow, to it.
+func (c *Client) begin(ctx context.Context, req *Request, form byte, last []byte) (*openStream, error) {
+	h := callHead{method: req.Method, requestID: req.ID, header: req.Header, form: form}
+	if c.opts.CompressOver > 0 && form == formStream {
+		h.flags = flagPack
+	}
+	if err := c.refuseHead(ctx, &h); err != nil {
+		return nil, err
+	}
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
+	s, err := c.beginEntered(ctx, &h, last)
+	if s == nil { // otherwise it has left by itself
+		c.leave()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// beginEntered is begin for a call that was let in. It returns a stream with its error if that has ended already.
+func (c *Client) beginEntered(ctx context.Context, h *callHead, last []byte) (*openStream, error) {
+	shared, err := c.sharedStream(ctx) // as for a large call
+	if err != nil {
+		return nil, notSent(ctx, err)
+	}
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return nil, notSent(ctx, err)
+	}
+	s := &openStream{client: c, ctx: ctx, shared: shared, id: c.ids.Add(1),
+		items: items{conn: conn, in: newFrameReader(conn), pack: packer{c.opts.CompressOver}, limits: &c.opts}}
+	c.mu.Lock()
+	err = c.keepLocked(s)
+	c.mu.Unlock()
+	timeout, ok := uint64(0), true
+	if h.form == formStream { // a connection outlives the context that it was opened with
+		timeout, ok = remaining(ctx)
+	}
+	if h.timeout = timeout; err == nil && !ok {
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		c.forget(s)
+		conn.Close()
+		return nil, notSent(ctx, err)
+	}
+	s.mu.Lock()
+	s.unbind = context.AfterFunc(ctx, func() { s.cancel(failContext(ctx, OutcomeUnknown)) })
+	s.mu.Unlock()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.writeLocked(append(appendOpen(nil, s.id, h), last...), nil); err != nil {
+		return s, s.lost(err)
+	}
+	return s, nil
+}
+
+// Send sends a message: see MessageStream. Its error is io.EOF, one that matches ErrStreamDone, or an *Error.
+func (s *openStream) Send(message Raw) error {
+	err := s.send(message, nil)
+	switch {
+	case err == nil, errors.Is(err, ErrStreamDone):
+		return err
+	case errors.Is(err, ErrBadMessage):
+		return fail(InvalidArgument, OutcomeUnknown, "the message", err)
+	case errors.Is(err, ErrTooLarge):
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	return io.EOF // the peer closed the stream, and Recv finds what it said before
+}
+
+// CloseSend says that there are no more messages.
+func (s *openStream) CloseSend() error {
+	err := s.finish(errSendClosed, appendEnd)
+	if err == errSendClosed {
+		return nil // said before
+	}
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.err != nil && s.err != io.EOF {
+			return s.err
+		}
+		return nil // the handler has ended without: Recv tells
+	}
+	return nil
+}
+
+// Recv returns the next message: see MessageStream. Its error is io.EOF or an *Error, and stays the same.
+func (s *openStream) Recv() (Raw, error) {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	for {
+		m, err := s.message()
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			continue
+		}
+		body, err := s.item(m)
+		if errors.Is(err, ErrTooLarge) {
+			return nil, s.cancel(fail(ResourceExhausted, Executed, "a message of the stream", ErrTooLarge))
+		} else if err != nil {
+			return nil, s.cancel(fail(Internal, Executed, "a message of the stream", err))
+		}
+		return body, nil
+	}
+}
+
+// Header waits for the handler's header.
+func (s *openStream) Header() (Metadata, error) {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	for !s.headed {
+		s.held, _ = s.message()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil && s.err != io.EOF && s.header == nil {
+		return nil, s.err
+	}
+	return s.header, nil
+}
+
+// Trailer is the metadata that came with the end.
+func (s *openStream) Trailer() Metadata {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trailer
+}
+
+// message reads a message and does what it says. It returns one if it is an item, or the error that has ended the stream.
+func (s *openStream) message() (*message, error) {
+	s.mu.Lock()
+	err := s.err
+	s.mu.Unlock()
+	if held := s.held; err == nil && held != nil {
+		s.held = nil
+		return held, nil
+	}
+	if err != nil {
+		s.headed = true
+		return nil, err
+	}
+	m, err := s.next()
+	if err != nil {
+		return nil, s.lost(err)
+	}
+	first := !s.headed
+	s.headed = true
+	switch {
+	case m.kind == kindGoaway && first:
+		s.headed = false
+		s.client.goaway()
+		return nil, nil
+	case m.kind == kindHeader && first:
+		s.mu.Lock()
+		s.header = decodeMetadata(m.header)
+		s.mu.Unlock()
+		return nil, nil
+	case m.kind == kindItem:
+		return &m, nil
+	case m.kind == kindDone:
+		s.mu.Lock()
+		s.trailer = decodeMetadata(m.trailer)
+		s.mu.Unlock()
+		return nil, s.endWith(io.EOF)
+	case (m.kind == kindError || m.kind == kindError2) && m.id == s.id:
+		e := errorOf(&m, s.client.opts.Errors)
+		s.mu.Lock()
+		s.trailer = e.Trailer
+		if first {
+			s.header = e.header
+		}
+		s.mu.Unlock()
+		return nil, s.endWith(e)
+	}
+	return nil, s.lost(violation("kind %d on a stream of messages", m.kind))
+}
+
+// lost ends the stream after a failed read or write, and returns the error that it has now.
+func (s *openStream) lost(err error) error {
+	cause := sessionErr(s.client.sess)
+	switch deadline, limited := s.ctx.Deadline(); {
+	case errors.Is(err, ErrProtocol):
+		s.client.violated(err)
+	case errors.Is(err, ErrTooLarge):
+		return s.cancel(fail(ResourceExhausted, Executed, "a message of the stream", ErrTooLarge))
+	case s.ctx.Err() != nil:
+		return s.cancel(failContext(s.ctx, OutcomeUnknown))
+	case limited && !time.Now().Before(deadline): // the server was quicker to see it
+		return s.cancel(fail(DeadlineExceeded, OutcomeUnknown, "", context.DeadlineExceeded))
+	case cause != nil:
+		err = lost(cause)
+		s.client.stop(err)
+	}
+	return s.endWith(fail(Unavailable, OutcomeUnknown, "the stream was cut", cut(err)))
+}
+
+// Close gives the stream up.
+func (s *openStream) Close() error {
+	s.cancel(&Error{Code: Canceled, Outcome: OutcomeUnknown, Message: "the caller closed the stream", cause: ErrStreamDone})
+	return nil
+}
+
+// cancel ends the stream and tells the server, which may not be reading it. It returns the error that the stream has now.
+func (s *openStream) cancel(err error) error {
+	s.mu.Lock()
+	over := s.err != nil || s.taken
+	s.mu.Unlock()
+	if !over {
+		s.shared.cancel(s.id)
+	}
+	return s.endWith(err)
+}
+
+// end ends the stream because the client has ended.
+func (s *openStream) end(cause error) { s.endWith(fail(Unavailable, OutcomeUnknown, "", cause)) }
+
+// endWith ends the stream, unless it has ended, and returns how it has. Whoever waits in Send or Recv returns.
+func (s *openStream) endWith(err error) error {
+	s.mu.Lock()
+	if s.err != nil || s.taken {
+		defer s.mu.Unlock()
+		return s.err
+	}
+	s.err = err
+	s.mu.Unlock()
+	s.unbind()
+	s.conn.Close()
+	s.client.forget(s)
+	s.client.leave()
+	return err
+}
+
+// OpenConn opens a connection: see Caller.
+func (c *Client) OpenConn(ctx context.Context, method string) (net.Conn, error) {
+	o := outgoingOf(ctx)
+	s, err := c.begin(ctx, &Request{Method: method, ID: o.requestID, Header: o.header}, formConn, nil)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.message()
+	if err == nil && m != nil {
+		err = s.lost(violation("an item on a connection"))
+	}
+	if err == io.EOF {
+		err = s.lost(violation("the end of a stream on a connection"))
+	}
+	if o.received != nil {
+		*o.received = Received{s.header, s.trailer}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.take()
+}
+
+// take makes a connection of the stream.
+func (s *openStream) take() (net.Conn, error) {
+	c := s.client
+	conn := &rawConn{Conn: s.conn, early: s.in.rest()}
+	conn.closed = func() { c.forget(conn); c.leave() }
+	if !s.unbind() { // ctx has ended
+		return nil, s.cancel(failContext(s.ctx, OutcomeUnknown))
+	}
+	s.mu.Lock()
+	s.taken = s.err == nil // from now on nothing but the connection ends it
+	taken := s.taken
+	s.mu.Unlock()
+	if !taken {
+		return nil, s.endWith(nil)
+	}
+	c.mu.Lock()
+	delete(c.streams, s)
+	err := c.keepLocked(conn)
+	c.mu.Unlock()
+	if err != nil {
+		conn.end(err)
+		return nil, fail(Unavailable, OutcomeUnknown, "", err)
+	}
+	return conn, nil
+}

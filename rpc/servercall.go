@@ -1,0 +1,273 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A serverCall is a call, a stream or a connection that a handler answers. It is the handler's context.
+type serverCall struct {
+	context.Context // ends with the stream, at the deadline, on cancel
+	cancel          context.CancelFunc
+	ss              *serverSession
+	id              uint64
+	form            byte
+	flags           byte
+	req             Request
+	held            int  // bytes of the session's room for requests; as reached
+	turned          bool // as reached: it counts among the handlers that run
+	reached         bool // the handler was called; the call's goroutine alone writes and reads it
+	canceled        bool // the caller gave up: no answer is wanted. Under serverSession.mu
+
+	mu              sync.Mutex // protects what is sent with the answer
+	header, trailer Metadata
+	headerSent      bool
+}
+
+// formUnary is the form of a call, besides those of an open (W9).
+const formUnary = 0
+
+// newCall makes a call of a call or open message. Its time is counted from now, its arrival (C6). The request is its own,
+// but the body a view of the message.
+func (st *serverStream) newCall(m *message) *serverCall {
+	sc := &serverCall{ss: st.ss, id: m.id, form: m.form, flags: m.flags}
+	if m.timeout > 0 {
+		sc.Context, sc.cancel = context.WithTimeout(st.ctx, time.Duration(m.timeout)*time.Microsecond)
+	} else {
+		sc.Context, sc.cancel = context.WithCancel(st.ctx)
+	}
+	sc.req = Request{ID: string(m.request), Header: decodeMetadata(m.header), Body: m.body}
+	return sc
+}
+
+// Value makes the call known to InfoFrom and BackFrom.
+func (sc *serverCall) Value(key any) any {
+	if _, ok := key.(infoKey); ok {
+		return sc
+	}
+	return sc.Context.Value(key)
+}
+
+func (sc *serverCall) requestID() string {
+	if sc.req.ID != "" {
+		return sc.req.ID
+	}
+	return sc.ss.nonce + "-" + strconv.FormatUint(sc.id, 10)
+}
+
+var errHeaderSent = errors.New("rpc: the header has been sent; set it before the first message, or set a trailer")
+
+// answerMeta adds to the header or to the trailer of the answer.
+func (sc *serverCall) answerMeta(key, value string, trailer bool) error {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	md := &sc.header
+	switch {
+	case trailer:
+		md = &sc.trailer
+	case sc.headerSent:
+		return errHeaderSent
+	}
+	changed := md.clone()
+	if changed == nil {
+		changed = make(Metadata)
+	}
+	changed.Set(key, value)
+	if err := changed.check(); err != nil {
+		return Errorf(Internal, "%w", err)
+	}
+	*md = changed
+	return nil
+}
+
+// addMeta is answerMeta for what a raw handler or an interceptor returned.
+func (sc *serverCall) addMeta(header, trailer Metadata) error {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	for i, from := range []Metadata{header, trailer} {
+		if len(from) == 0 {
+			continue
+		}
+		md := [...]*Metadata{&sc.header, &sc.trailer}[i]
+		changed := md.clone()
+		if changed == nil {
+			changed = make(Metadata)
+		}
+		for key, values := range from {
+			changed[key] = values
+		}
+		if err := changed.check(); err != nil {
+			return Errorf(Internal, "%w", err)
+		}
+		*md = changed.clone()
+	}
+	return nil
+}
+
+// meta is what goes with the answer. After it the header counts as sent.
+func (sc *serverCall) meta() (header, trailer Metadata) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	header, trailer = sc.header, sc.trailer
+	if sc.headerSent {
+		header = nil
+	}
+	sc.headerSent = true
+	return header, trailer
+}
+
+// takeMeta moves what was set so far into a Response, which an interceptor may change.
+func (sc *serverCall) takeMeta() (header, trailer Metadata) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	header, trailer = sc.header, sc.trailer
+	sc.header, sc.trailer = nil, nil
+	return header, trailer
+}
+
+// authorize asks Options.Authorize. Its error is a refusal.
+func (sc *serverCall) authorize() error {
+	allow := sc.ss.srv.opts.Authorize
+	if allow == nil {
+		return nil
+	}
+	if err := allow(sc, &sc.req); err != nil {
+		s := statusOf(err, sc.ss.srv.opts.Errors)
+		s.outcome = NotExecuted
+		return &refusal{s}
+	}
+	return nil
+}
+
+// A refusal is an error in place of an answer: the method's handler did not run.
+type refusal struct{ status *wireStatus }
+
+func (r *refusal) Error() string { return r.status.code.Error() + ": " + r.status.text }
+
+func refuse(code Code, text string) error {
+	return &refusal{&wireStatus{code: code, outcome: NotExecuted, text: text}}
+}
+
+// statusFor is what the caller is told of err. It may panic, since a handler's error may.
+func (sc *serverCall) statusFor(err error) *wireStatus {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return r.status
+	}
+	s := statusOf(err, sc.ss.srv.opts.Errors)
+	if !sc.reached {
+		s.outcome = NotExecuted
+	}
+	return s
+}
+
+// panicked logs a handler's panic and is what the caller is told of it.
+func (sc *serverCall) panicked(value any) *wireStatus {
+	sc.ss.srv.opts.Logger.Error("rpc: handler panicked", "method", sc.req.Method, "panic", value, "stack", string(debug.Stack()))
+	return &wireStatus{code: Internal, outcome: Executed, text: "the handler failed"}
+}
+
+// execute runs the handler, in turn, unless there is a reason not to.
+func (sc *serverCall) execute(m *method, packed bool) (Raw, error) {
+	if err := sc.turn(); err != nil {
+		return nil, err
+	}
+	if err := sc.authorize(); err != nil {
+		return nil, err
+	}
+	if m == nil || m.unary == nil {
+		return nil, refuse(Unimplemented, notServed(m, "unary"))
+	}
+	if packed {
+		if err := sc.unpack(); err != nil {
+			return nil, err
+		}
+	}
+	if err := Check(sc.req.Body); err != nil {
+		return nil, refuse(InvalidArgument, strings.TrimPrefix(err.Error(), "rpc: "))
+	}
+	if err := sc.Err(); err != nil {
+		return nil, refuse(CodeOf(err), "before the handler ran")
+	}
+	list := sc.ss.srv.opts.Interceptors
+	if len(list) == 0 {
+		sc.reached = true
+		return m.unary(sc, &sc.req)
+	}
+	resp, err := chainUnary(list, func(ctx context.Context, req *Request) (*Response, error) {
+		sc.reached = true
+		reply, err := m.unary(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		header, trailer := sc.takeMeta()
+		return &Response{header, trailer, reply}, nil
+	})(sc, &sc.req)
+	if err != nil {
+		return nil, err
+	}
+	if resp == nil {
+		return nil, Errorf(Internal, "an interceptor returned neither a response nor an error")
+	}
+	return resp.Body, sc.addMeta(resp.Header, resp.Trailer)
+}
+
+// notServed says why a call has no handler.
+func notServed(m *method, asked string) string {
+	if m == nil {
+		return "no such method"
+	}
+	return "the method is of the form " + string(m.form) + ", not " + asked
+}
+
+// turn waits until fewer than MaxCalls and MaxServerCalls handlers run. It is given back when the answer is queued: so a
+// client that takes no answers does not have more and more of them made.
+func (sc *serverCall) turn() error {
+	for i, r := range [...]*room{sc.ss.running, sc.ss.srv.running} {
+		err := r.acquire(sc, 1)
+		if err == nil {
+			continue
+		}
+		if i > 0 {
+			sc.ss.running.release(1)
+		}
+		if err == errDraining {
+			return &refusal{drainingStatus()}
+		}
+		return refuse(CodeOf(err), "before the handler ran")
+	}
+	sc.turned = true
+	return nil
+}
+
+func (sc *serverCall) leave() {
+	if sc.turned {
+		sc.ss.srv.running.release(1)
+		sc.ss.running.release(1)
+	}
+}
+
+// unpack decompresses the request. What it can become is held meanwhile.
+func (sc *serverCall) unpack() error {
+	opts := &sc.ss.srv.opts
+	most := min(opts.MaxReceive, len(sc.req.Body)*maxRatio)
+	if !sc.ss.held.try(most) {
+		return refuse(ResourceExhausted, heldText)
+	}
+	body, err := unpack(true, sc.req.Body, opts)
+	sc.ss.held.release(most - len(body))
+	sc.held += len(body)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return refuse(ResourceExhausted, fmt.Sprintf("a request of more than %d bytes", opts.MaxReceive))
+	case err != nil:
+		return refuse(InvalidArgument, strings.TrimPrefix(err.Error(), "rpc: "))
+	}
+	sc.req.Body = body
+	return nil
+}

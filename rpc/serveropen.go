@@ -1,0 +1,220 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+)
+
+// errHanded ends the reading of a stream that has become its handler's.
+var errHanded = errors.New("rpc: the stream is its handler's")
+
+// answerOpen starts the handler of a stream of messages or of a connection, in a goroutine that owns the stream from then on:
+// like that of a call it is counted in calls, and nobody can stop it if it ignores its context. An error other than errHanded is
+// a violation.
+func (st *serverStream) answerOpen(m *message) error {
+	sc := st.newCall(m)
+	refused, err := st.ss.admit(sc)
+	if err != nil {
+		sc.cancel()
+		return err
+	}
+	method := st.ss.srv.find(m.method)
+	sc.req.Method = nameOf(method, m.method)
+	go st.handle(sc, method, refused)
+	return errHanded
+}
+
+// handle is the goroutine of a stream of messages or of a connection.
+func (st *serverStream) handle(sc *serverCall, m *method, refused *wireStatus) {
+	ss := st.ss
+	s := &handlerStream{call: sc, items: items{conn: st.conn, in: st.in, limits: &ss.srv.opts}}
+	if sc.flags&flagPack != 0 {
+		s.pack.over = ss.srv.opts.CompressOver
+	}
+	// Whoever waits in Recv or Send returns when the context ends. So does the last message, which is then not wanted.
+	stop := context.AfterFunc(sc, func() { st.conn.Close() })
+	switch {
+	case refused != nil:
+		refused.outcome = NotExecuted
+		s.end(refused)
+	case sc.form == formConn:
+		s.runConn(m)
+	default:
+		if bad := s.guarded(func() error { return s.run(m) }); ss.wanted(sc) {
+			s.end(bad)
+		}
+	}
+	stop()
+	if refused == nil {
+		ss.done(sc)
+	}
+	sc.cancel()
+	st.end(errAnswered)
+	ss.forget(st)
+}
+
+// A handlerStream is the handler's end of a stream of messages.
+type handlerStream struct {
+	items
+	call      *serverCall
+	receiving sync.Mutex // one receiver at a time; protects over
+	over      error      // why there are no more messages
+}
+
+var errHandlerReturned = errors.New("rpc: the stream's handler has returned")
+
+// run calls the handler, unless there is a reason not to.
+func (s *handlerStream) run(m *method) error {
+	sc := s.call
+	if err := sc.authorize(); err != nil {
+		return err
+	}
+	if m == nil || m.stream == nil {
+		return refuse(Unimplemented, notServed(m, "a stream"))
+	}
+	return chainStream(sc.ss.srv.opts.Interceptors, func(ctx context.Context, req *Request, inner MessageStream) error {
+		sc.reached = true
+		return m.stream(ctx, req, inner)
+	})(sc, &sc.req, s)
+}
+
+// guarded calls f and returns what its error, or its panic, is to the caller; nil if it went well.
+func (s *handlerStream) guarded(f func() error) (bad *wireStatus) {
+	returned := false
+	defer func() {
+		if !returned {
+			bad = s.call.panicked(recover())
+		}
+	}()
+	if err := f(); err != nil {
+		bad = s.call.statusFor(err)
+	}
+	returned = true
+	return bad
+}
+
+// Send sends a message, behind the header.
+func (s *handlerStream) Send(message Raw) error {
+	err := s.send(message, func(b []byte) []byte { return s.appendHeader(b, false) })
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrBadMessage):
+		return Errorf(Internal, "the message: %w", err)
+	case errors.Is(err, ErrTooLarge), err == errHandlerReturned:
+		return err
+	}
+	return s.lost(err)
+}
+
+// appendHeader appends the header if there is one, or if there must be one, unless it was sent.
+func (s *handlerStream) appendHeader(b []byte, always bool) []byte {
+	s.call.mu.Lock()
+	defer s.call.mu.Unlock()
+	if !s.call.headerSent && (always || len(s.call.header) > 0) {
+		b = appendHeader(b, s.call.header)
+	}
+	s.call.headerSent = true
+	return b
+}
+
+// Recv returns the next message.
+func (s *handlerStream) Recv() (Raw, error) {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	if s.over != nil {
+		return nil, s.over
+	}
+	var body Raw
+	m, err := s.next()
+	switch {
+	case errors.Is(err, ErrProtocol):
+		s.call.ss.violated(err)
+	case err != nil:
+		err = s.lost(err)
+	case m.kind == kindEnd:
+		err = io.EOF
+	case m.kind != kindItem:
+		err = violation("kind %d on a stream of messages", m.kind)
+		s.call.ss.violated(err)
+	default:
+		if body, err = s.item(&m); errors.Is(err, ErrBadMessage) {
+			err = Errorf(InvalidArgument, "the message: %w", err)
+		}
+	}
+	s.over = err
+	return body, err
+}
+
+// lost is the handler's error of a stream that was cut, which ends its context too.
+func (s *handlerStream) lost(err error) error {
+	if errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	s.call.cancel()
+	if cause := context.Cause(s.call); s.call.ss.ctx.Err() != nil || errors.Is(cause, context.DeadlineExceeded) {
+		err = cause
+	}
+	return Errorf(CodeOf(context.Cause(s.call)), "the stream was cut: %w", cut(err))
+}
+
+// maxDiscard is how many bytes of messages that nobody takes any more are read while the end is written.
+const maxDiscard = 1 << 20
+
+// end sends how the handler has ended: well, or with bad. A caller that sends meanwhile, and so does not receive, must not
+// wait for a handler that is gone: what it sends is thrown away, and if it goes on and on the stream is cut.
+func (s *handlerStream) end(bad *wireStatus) {
+	if s.receiving.TryLock() && s.over == nil {
+		discarded := make(chan struct{})
+		go func() {
+			defer close(discarded)
+			if n, _ := io.CopyN(io.Discard, s.conn, maxDiscard); n == maxDiscard {
+				s.conn.Close()
+			}
+		}()
+		defer func() { s.conn.Close(); <-discarded }()
+	}
+	s.finish(errHandlerReturned, func(b []byte) []byte {
+		if bad == nil {
+			b = s.appendHeader(b, false)
+			_, trailer := s.call.meta()
+			return appendDone(b, trailer)
+		}
+		if bad.outcome == Executed {
+			bad.header, bad.trailer = s.call.meta()
+		}
+		return appendError(b, s.call.id, bad)
+	})
+}
+
+// runConn runs the handler of a connection, which takes it by using it.
+func (s *handlerStream) runConn(m *method) {
+	sc := s.call
+	conn := &rawConn{Conn: s.conn, early: s.in.rest()}
+	var once sync.Once
+	var failed error
+	conn.accept = func() error {
+		once.Do(func() {
+			failed = s.finish(io.EOF, func(b []byte) []byte { return s.appendHeader(b, true) })
+		})
+		return failed
+	}
+	bad := s.guarded(func() error {
+		if err := sc.authorize(); err != nil {
+			return err
+		}
+		if m == nil || m.conn == nil {
+			return refuse(Unimplemented, notServed(m, "a connection"))
+		}
+		sc.reached = true
+		return m.conn(sc, conn)
+	})
+	if bad != nil {
+		once.Do(func() { s.end(bad) }) // refused
+	} else {
+		conn.accept()
+	}
+	conn.Close()
+}
