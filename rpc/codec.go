@@ -60,9 +60,9 @@ func encode(v any) (Raw, error) {
 	return b, nil
 }
 
-// decode stores a body that passed Check in v. Its errors match ErrBadMessage.
-func decode[T any](b Raw, v *T) error {
-	switch v := any(v).(type) {
+// decode stores a body that passed Check in what v points to. Its errors match ErrBadMessage.
+func decode(b Raw, v any) error {
+	switch v := v.(type) {
 	case *Raw:
 		*v = b
 		return nil
@@ -81,7 +81,8 @@ func decode[T any](b Raw, v *T) error {
 		*v = b[t.start:t.end:t.end]
 		return nil
 	}
-	p, err := planOf(reflect.TypeFor[T]())
+	t := reflect.TypeOf(v).Elem()
+	p, err := planOf(t)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func decode[T any](b Raw, v *T) error {
 		return err
 	}
 	if b[0] == 0xc0 { // nil is the zero value, and of a pointer type a new zero value: no handler meets a nil request
-		if t := reflect.TypeFor[T](); t.Kind() == reflect.Pointer {
+		if t.Kind() == reflect.Pointer {
 			reflect.ValueOf(v).Elem().Set(reflect.New(t.Elem()))
 		}
 		return nil

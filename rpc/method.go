@@ -48,7 +48,7 @@ func (u Unary[Req, Resp]) method(fn func(ctx context.Context, req Req) (Resp, er
 }
 
 // decodeRequest is decode for what a handler was sent.
-func decodeRequest[T any](b Raw, v *T) error {
+func decodeRequest(b Raw, v any) error {
 	if err := decode(b, v); err != nil {
 		return refuse(InvalidArgument, "the request: "+strings.TrimPrefix(err.Error(), "rpc: "))
 	}
@@ -229,9 +229,7 @@ func (s *Stream[S, R]) Recv() (R, error) {
 	var message R
 	body, err := s.raw.Recv()
 	if err == nil {
-		if err = decode(body, &message); err != nil {
-			err = Errorf(InvalidArgument, "the message: %w", err)
-		}
+		err = decodeItem(body, &message)
 	}
 	if err != nil {
 		var none R
@@ -250,6 +248,14 @@ func (s *Stream[S, R]) All() iter.Seq2[R, error] {
 			}
 		}
 	}
+}
+
+// decodeItem is decode for a message of a stream.
+func decodeItem(body Raw, v any) error {
+	if err := decode(body, v); err != nil {
+		return Errorf(InvalidArgument, "the message: %w", err)
+	}
+	return nil
 }
 
 // one returns the message of a side that sends exactly one.
