@@ -144,7 +144,7 @@ func (cs *clientStream) readMessage(in *frameReader) error {
 	if err != nil {
 		return err
 	}
-	if n > partSize+maxEnvelope { // what is larger comes in parts (C10)
+	if n > maxAnswer {
 		return violation("a message of %d bytes from a server", n)
 	}
 	p, owned, err := in.payload(n)

@@ -1,49 +1,63 @@
 // Package rpc makes calls over any multiplexed session: a Client calls methods by name, a Server runs handlers, and many
-// calls run at once on one connection.
+// calls, streams and connections run at once on one session, in both directions.
+//
+//	var Greet = rpc.Unary[string, string]{Name: "greet"} // shared by both sides
 //
 //	srv := rpc.NewServer(rpc.Options{})
-//	rpc.Handle(srv, "greet", func(ctx context.Context, name string) (string, error) { return "hello " + name, nil })
+//	Greet.Handle(srv, func(ctx context.Context, name string) (string, error) { return "hello " + name, nil })
 //	go rpc.Serve(ctx, srv, listener) // a *transport.Listener, or any Listener
 //
 //	client := rpc.NewClient(session, rpc.Options{}) // a *transport.Session, or any Session
 //	defer client.Close()
-//	answer, err := rpc.Call[string](ctx, client, "greet", "world")
+//	answer, err := Greet.Call(ctx, client, "world")
+//
+// Unary, ServerStream, ClientStream and Bidi are the forms of typed methods; Handle and Call do the same as Unary by name, Server.Register
+// takes the methods of a struct. HandleConn and Caller.OpenConn hand a stream over as a net.Conn. BackFrom calls the other side
+// from within a handler. Server.HandleRaw, Server.HandleStream and Caller take messages as bytes. Pipe is a session for tests.
 //
 // # Promises
 //
 // A call runs at most once: this package never repeats one. It has exactly one outcome, which OutcomeOf tells: NotSent and
 // NotExecuted mean that its handler did not run, Executed that it did, OutcomeUnknown that nobody can tell; only then is
 // it up to the method whether to repeat the call. Every error of a call is an *Error with a Code, and errors.Is finds the
-// code, the cause of a lost session, and the context's errors.
+// code, the registered errors of the other side (Options.Errors), the cause of a lost session, and the context's errors.
+//
+// The messages of a stream arrive in order, each once, and io.EOF means that the other side has said that they were all:
+// a stream that is cut, for whatever reason, ends with another error. A receiver that lags behind makes the sender wait.
 //
 // A context's deadline and its end reach the handler. When a context ends its call returns at once, whatever the peer does.
 // A handler that panics harms only its own call. After Server.Shutdown returned nil, every call that a handler took was
 // answered, but for clients that took longer than five seconds to take the answer.
 //
 // What a peer sends is bounded before it is allocated, and checked before msgpack decodes it (Check). A peer that breaks
-// the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a server
-// holds at most Options.MaxHeld bytes of requests and replies, besides the replies of the handlers that run already, 256
-// KiB of unwritten replies and 16 KiB of unread bytes a stream, and a large message for each stream while it is read.
+// the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a
+// server holds at most Options.MaxHeld bytes of requests and replies, besides the replies of the handlers that run already; for each
+// stream of calls 256 KiB of unwritten replies, for any stream 16 KiB of unread bytes, and one message while it is read.
 //
 // # What it does not promise
 //
 // Calls have no order among each other, even those of one goroutine if their sizes differ. A handler that ignores its
 // context cannot be stopped: Close leaves it behind, and its reply is dropped. A session whose client opens its first stream
-// at the very moment of a Shutdown may end that call with OutcomeUnknown. A large reply to a small call delays the small
-// replies behind it. A request's bytes are compared with the Go type they are for, except for types with decoding methods
+// at the very moment of a Shutdown may end that call with OutcomeUnknown. A request's bytes are compared with the Go type
+// they are for, except for types with decoding methods
 // of their own, which must read exactly one value and must not panic; msgpack extensions other than timestamps do not pass.
-// Nothing here is encrypted or authenticated: that is the session's work.
+// Nothing here is encrypted or authenticated, nor does it notice a peer that is silent: that is the session's work
+// (transport.Config.KeepaliveInterval), and ends its calls when the session ends.
 //
 // # Goroutines and locks
 //
-//	Client          one waits for the session's end, one opens the shared stream, one closes the session; per stream a
-//	                reader and a writer. Stopped by Close or the session's end; Close waits.
-//	Server          the callers of Serve and ServeSession; Serve runs one a session; per session one that cuts, per stream
-//	                a reader and a writer. Stopped by Shutdown, Close, the context or the session's end; ServeSession waits.
-//	handlers        one a call. Stopped by their context; Shutdown waits for them.
-//	lock order      clientStream.mu, outbox.mu, room.mu; serverSession.mu, outbox.mu, room.mu. Client.mu and Server.mu are
-//	                held alone. Nothing blocks under a lock.
+//	Client          one accepts the peer's streams, one opens the shared stream, one closes the session; per stream of calls
+//	                a reader and a writer. Stopped by Close or the session's end; Close waits.
+//	Server          the callers of Serve and ServeSession; Serve runs one a session; per session one that closes; per stream
+//	                a reader until its use is known, per stream of calls a writer besides. Stopped by Shutdown, Close, the
+//	                context or the session's end; ServeSession waits.
+//	handlers        one a call, stream or connection; for OnSession one. Stopped by their context; Shutdown waits for them.
+//	callers         streams and connections have no goroutine on the caller's side: who sends and receives does the work.
+//	lock order      serverSession.mu, outbox.mu, room.mu; clientStream.mu, outbox.mu, room.mu; items.writing and receiving
+//	                before openStream.mu or serverCall.mu, and they alone are held while a stream blocks. Client.mu and
+//	                Server.mu are held alone.
 //
-// The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, wire.go, check.go, fit.go; then room.go,
-// outbox.go, frame.go; then client.go and clientstream.go; server.go, serversession.go and serverstream.go.
+// The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go;
+// then room.go, outbox.go, frame.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go; server.go,
+// registry.go, serversession.go, serverstream.go, servercall.go, serveropen.go, drain.go; at last method.go.
 package rpc

@@ -14,8 +14,8 @@ var errDraining = errors.New("the server is draining")
 const (
 	// lobby is how many streams more than Options.MaxStreams are read, so that they can be refused.
 	lobby = 64
-	// maxEarly is how many cancels are remembered whose call has not come, or is over.
-	maxEarly = 1024
+	// maxEarly is how many cancels are remembered at least whose call has not come, or is over; at most twice as many (C7).
+	maxEarly = 512
 )
 
 // A serverSession answers the calls of one session: for a Server, or for the Client that it is attached to. Goroutines: the
@@ -40,7 +40,7 @@ type serverSession struct {
 	mu       sync.Mutex // protects all below; nothing blocks under it
 	back     *Client    // calls the other side; nil until it is asked for
 	calls    map[uint64]*serverCall
-	early    map[uint64]struct{} // cancels that came before their call (C7)
+	early    [2]map[uint64]struct{} // cancels that came before their call (C7): the latest, and those before
 	streams  map[*serverStream]struct{}
 	open     int // of the calls, streams of messages and connections
 	draining bool
@@ -200,12 +200,12 @@ func (ss *serverSession) admit(sc *serverCall) (*wireStatus, error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	_, twice := ss.calls[sc.id]
-	_, early := ss.early[sc.id]
+	_, early := ss.early[0][sc.id]
+	_, older := ss.early[1][sc.id]
 	switch {
 	case twice:
 		return nil, violation("the id of a call that is running") // C2
-	case early:
-		delete(ss.early, sc.id)
+	case early, older:
 		return &wireStatus{code: Canceled, text: "cancelled before it began"}, nil
 	case ss.draining:
 		return drainingStatus(), nil
@@ -263,10 +263,10 @@ func (ss *serverSession) cancelCall(id uint64) {
 	ss.mu.Lock()
 	sc := ss.calls[id]
 	if sc == nil {
-		if ss.early == nil || len(ss.early) >= maxEarly {
-			ss.early = make(map[uint64]struct{})
+		if ss.early[0] == nil || len(ss.early[0]) >= maxEarly {
+			ss.early = [...]map[uint64]struct{}{make(map[uint64]struct{}), ss.early[0]}
 		}
-		ss.early[id] = struct{}{}
+		ss.early[0][id] = struct{}{}
 		ss.mu.Unlock()
 		return
 	}

@@ -15,6 +15,8 @@ const (
 	smallMessage = LargeCall + maxHead
 	// partSize is the largest piece of a reply, in bytes, that is sent at once (C10).
 	partSize = 32 << 10
+	// maxAnswer is the largest payload from a callee on a stream of calls (C10): a piece and any envelope.
+	maxAnswer = 96 << 10
 	// patience is how long a large request waits for room. While it does nobody reads its stream, so that the server would
 	// not see that the caller has given up.
 	patience = 2 * time.Second

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -40,34 +42,55 @@ func appendMessage(b []byte, m message) []byte {
 	return appendDone(b, decodeMetadata(m.trailer))
 }
 
-// vectors are those of SPEC.md.
-var vectors = map[string]message{
-	"00000015" + "95" + "01" + "01" + "a46563686f" + "cd03e8" + "a9" + "e4bda0e5a5bd" + "212121": {
-		kind: kindCall, id: 1, method: []byte("echo"), timeout: 1000, body: []byte("\xa9你好!!!")},
-	"00000006" + "93" + "02" + "cc80" + "93" + "c0":                   {kind: kindReply, id: 128, body: []byte{0x93, 0xc0}},
-	"0000000a" + "95" + "03" + "01" + "0c" + "02" + "a4" + "6e6f2121": {kind: kindError, id: 1, code: Unimplemented, outcome: NotExecuted, text: []byte("no!!")},
-	"0000000b" + "92" + "04" + "cf" + "0000000100000000":              {kind: kindCancel, id: 1 << 32},
-	"00000002" + "91" + "05":                                          {kind: kindGoaway},
+// vectors returns those of SPEC.md: what they are, and the bytes.
+func vectors(t testing.TB) map[string][]byte {
+	spec, err := os.ReadFile("SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(spec), "## Vectors")
+	line := regexp.MustCompile(`(?m)^(\w+ .*?) {2,}([0-9a-f]{8}( [0-9a-f]+)+)`)
+	found := make(map[string][]byte)
+	for _, m := range line.FindAllStringSubmatch(block, -1) {
+		if found[m[1]], err = hex.DecodeString(strings.ReplaceAll(m[2], " ", "")); err != nil {
+			t.Fatal(m[1], err)
+		}
+	}
+	return found
 }
 
 func TestVectors(t *testing.T) {
-	for text, m := range vectors {
-		b, err := hex.DecodeString(text)
-		if err != nil {
-			t.Fatal(err)
+	names := map[byte]string{kindCall: "call", kindReply: "reply", kindError: "error", kindCancel: "cancel", kindGoaway: "goaway", kindPart: "part", kindOpen: "open",
+		kindItem: "item", kindEnd: "end", kindHeader: "header", kindDone: "done", kindCall2: "call", kindReply2: "reply", kindError2: "error"}
+	kinds := make(map[byte]bool)
+	for what, b := range vectors(t) {
+		m, err := parseMessage(b[frameHeader:])
+		if err != nil || !bytes.Equal(appendMessage(nil, m), b) {
+			t.Errorf("%s: %+v, %v", what, m, err)
+			continue
 		}
-		if got := appendMessage(nil, m); !bytes.Equal(got, b) {
-			t.Errorf("kind %d: %x, want %x", m.kind, got, b)
+		if word, _, _ := strings.Cut(what, " "); names[m.kind] != word {
+			t.Errorf("%s is of kind %d", what, m.kind)
 		}
-		got, err := parseMessage(b[frameHeader:])
-		if err != nil || !bytes.Equal(appendMessage(nil, got), b) {
-			t.Errorf("kind %d: %+v, %v", m.kind, got, err)
-		}
+		kinds[m.kind] = true
 		for n := range len(b) - frameHeader { // a truncation is refused, or cuts the body, which is Check's to refuse
-			if got, err := parseMessage(b[frameHeader : frameHeader+n]); err == nil && len(got.body) == 0 {
-				t.Errorf("kind %d accepted at %d bytes", m.kind, n)
+			if m, err := parseMessage(b[frameHeader : frameHeader+n]); err == nil && len(m.body) == 0 {
+				t.Errorf("%s accepted at %d bytes", what, n)
 			}
 		}
+	}
+	if len(kinds) != len(layouts)-1 {
+		t.Errorf("SPEC.md has vectors of %d kinds, of %d", len(kinds), len(layouts)-1)
+	}
+	b := vectors(t)[`call     id 1, "echo", 1000 us, "你好!!!"`]
+	m, err := parseMessage(b[frameHeader:])
+	if err != nil || m.id != 1 || string(m.method) != "echo" || m.timeout != 1000 || string(m.body) != "\xa9你好!!!" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	b = vectors(t)[`error    id 1, 8, executed, retry 1 ms, detail`]
+	m, err = parseMessage(b[frameHeader:])
+	if err != nil || m.code != ResourceExhausted || m.outcome != Executed || m.retry != 1000 || decodeDetails(m.details)[0].Name != "q" {
+		t.Errorf("%+v, %v", m, err)
 	}
 	for _, id := range []uint64{1, 127, 128, 255, 256, 1<<16 - 1, 1 << 16, 1<<32 - 1, 1 << 32, 1<<64 - 1} {
 		for _, n := range []int{1, 31, 32, 255} {
@@ -91,7 +114,7 @@ func TestRefusedMessages(t *testing.T) {
 		"kind 0":                "9100",
 		"kind 15":               "910f",
 		"kind not canonical":    "91cc05",
-		"array not canonical":   "dc00029204",
+		"array 16 for 2":        "dc00029204",
 		"goaway with more":      "920501",
 		"goaway trailing":       "910500",
 		"id 0":                  "920400",
@@ -120,6 +143,29 @@ func TestRefusedMessages(t *testing.T) {
 		"error text not UTF-8":  "9503010103a1ff",
 		"error trailing":        "9503010103a000",
 		"length over the bytes": "9503010103a5",
+		"compressed cancel":     "924401",
+		"compressed short call": "954101a16d00c0",
+		"long call, needless":   "980c01a16d0000a090c0",
+		"long reply, needless":  "950d019090c0",
+		"long error, needless":  "990e010803a000909090",
+		"form 0":                "980701a16d000000a090",
+		"form 3":                "980701a16d000300a090",
+		"flags 2":               "980701a16d000102a090",
+		"request id too long":   "980701a16d000100da0100" + strings.Repeat("61", 256) + "90",
+		"key alone":             "920a91a16b",
+		"key empty":             "920a92a0c40176",
+		"key in capitals":       "920a92a14bc40176",
+		"key too long":          "920a92d941" + strings.Repeat("61", 65) + "c40176",
+		"value is text":         "920a92a16ba176",
+		"keys not sorted":       "920a94a16bc400a16ac400",
+		"65 pairs":              "920adc0082" + strings.Repeat("a161c400", 65),
+		"metadata over 8 KiB":   "920a92a161c52000" + strings.Repeat("00", 0x2000),
+		"array not canonical":   "920adc0002a16bc40176",
+		"binary not canonical":  "920a92a16bc5000176",
+		"detail alone":          "990e0108030091a1719090",
+		"detail without name":   "990e010803a00092a0c4019090",
+		"17 details":            "990e010803a000dc0022" + strings.Repeat("a171c400", 17) + "9090",
+		"part empty":            "930601",
 	} {
 		b, err := hex.DecodeString(p)
 		if err != nil {
@@ -135,8 +181,7 @@ func TestRefusedMessages(t *testing.T) {
 }
 
 func FuzzParseMessage(f *testing.F) {
-	for text := range vectors {
-		b, _ := hex.DecodeString(text)
+	for _, b := range vectors(f) {
 		f.Add(b[frameHeader:])
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
