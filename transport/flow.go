@@ -87,3 +87,19 @@ func (f *flow) checkFlags(flags uint16) error {
 	}
 	return nil
 }
+
+// nudgeLocked grants one byte to a peer whose window a closed stream has left empty: it may wait to write, and only
+// what it writes can be answered with a reset (rule S9).
+func (g *guard) nudgeLocked(f *flow) {
+	if f.closed && f.acked && !f.gotFIN && !f.over && f.recvWindow == 0 {
+		f.recvWindow = 1
+		g.sendLocked(f.id, frameWindow, 0, 1)
+	}
+}
+
+func notify(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -191,6 +191,7 @@ func (g *guard) ackedLocked(f *flow) {
 	if f.closed && !g.dead {
 		g.session.tasks.Go(f.stream.finish)
 	}
+	g.nudgeLocked(f)
 }
 
 // strayLocked accounts for a frame of a stream that is over. A peer may not know that yet, and no more than
@@ -208,8 +209,13 @@ func (g *guard) strayLocked(id uint32, data bool, length int) error {
 	return nil
 }
 
-// refuseLocked answers data for a stream that this side has closed with a reset, to the peer and to yamux.
+// refuseLocked answers data for a stream that this side has closed with a reset, to the peer and to yamux. The FIN goes
+// first, if yamux has not come to it: without it the peer would throw away what was written before the Close.
 func (g *guard) refuseLocked(f *flow, frame []byte) []byte {
+	if f.acked && !f.sentFIN {
+		f.sentFIN = true
+		g.sendLocked(f.id, frameWindow, flagFIN, 0)
+	}
 	g.sendLocked(f.id, frameWindow, flagRST, 0)
 	g.abandonLocked(f)
 	frame = frame[:frameHeader]
@@ -336,6 +342,7 @@ func (g *guard) ackSentLocked(f *flow, flags uint16) {
 	if flags&flagACK != 0 && !f.acked {
 		f.acked = true
 		g.backlog--
+		g.nudgeLocked(f)
 	}
 }
 
@@ -366,10 +373,3 @@ func (g *guard) finLocked(f *flow) {
 
 // Close is yamux's; the session closes the raw connection itself.
 func (g *guard) Close() error { return nil }
-
-func notify(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}

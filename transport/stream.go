@@ -239,6 +239,7 @@ func (s *Stream) Close() error {
 	g := s.session.guard
 	g.mu.Lock()
 	s.flow.closed = true
+	g.nudgeLocked(s.flow)
 	ready := s.flow.acked || !s.flow.ours || g.dead
 	g.mu.Unlock()
 	if ready {
