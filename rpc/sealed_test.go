@@ -28,6 +28,11 @@ var sealedKey = sync.OnceValue(func() *transport.PrivateKey {
 // sealed serves srv on loopback and returns a client of it. connections counts what the listener accepted.
 func sealed(t testing.TB, srv *rpc.Server) (client *rpc.Client, session *transport.Session, connections *atomic.Int64) {
 	t.Helper()
+	return sealedWith(t, srv, rpc.Options{})
+}
+
+func sealedWith(t testing.TB, srv *rpc.Server, opts rpc.Options) (client *rpc.Client, session *transport.Session, connections *atomic.Int64) {
+	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +51,7 @@ func sealed(t testing.TB, srv *rpc.Server) (client *rpc.Client, session *transpo
 	if err != nil {
 		t.Fatal(err)
 	}
-	client = rpc.NewClient(session, rpc.Options{})
+	client = rpc.NewClient(session, opts)
 	t.Cleanup(func() {
 		client.Close()
 		srv.Close()
