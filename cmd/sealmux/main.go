@@ -123,7 +123,7 @@ func newRoot() *cobra.Command {
 		return usageError{err.Error()}
 	})
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), versionCommand())
+	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), versionCommand())
 	return root
 }
 

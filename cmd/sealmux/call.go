@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealmux/sealmux/rpc"
+)
+
+// maxInput is the longest JSON text of one message that call reads, in bytes. A message is at most rpc.DefaultMaxMessage.
+const maxInput = 16 << 20
+
+func callCommand() *cobra.Command {
+	var d dialer
+	cmd := &cobra.Command{
+		Use:   "call --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] ADDR METHOD [JSON|@FILE|-]",
+		Short: "Call a method with JSON and print its reply as JSON",
+		Long: "call asks the server for the shapes of the method's messages, makes a message of the JSON, and prints the reply\n" +
+			"as one line of JSON; of a method that streams, a line for each message. @FILE reads the JSON from a file and - from\n" +
+			"the standard input; for a method that takes a stream, each line of that is a message. Without JSON it sends null.\n" +
+			"Binary is base64 in JSON, a time is RFC 3339 text. sealmux list shows the methods and their shapes.",
+		Example: "  sealmux call --server-key server/public.pem 127.0.0.1:7443 kv.Get '{\"Key\": \"a\"}'\n" +
+			"  sealmux call --server-key server/public.pem 127.0.0.1:7443 kv.Load - < items.jsonl",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) < 2:
+				return usagef("name the server's address, HOST:PORT, and the method")
+			case len(args) > 3:
+				return usagef("give the message as one argument; quote the JSON")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := d.check(args[0]); err != nil {
+				return err
+			}
+			input := ""
+			if len(args) == 3 {
+				input = args[2]
+			}
+			return callMethod(cmd.Context(), &d, args[0], args[1], input, cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+	d.addFlags(cmd)
+	return cmd
+}
+
+func listCommand() *cobra.Command {
+	var d dialer
+	cmd := &cobra.Command{
+		Use:     "list --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] ADDR [PREFIX]",
+		Short:   "List a server's methods and the shapes of their messages",
+		Example: "  sealmux list --server-key server/public.pem 127.0.0.1:7443",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 {
+				return usagef("name the server's address, HOST:PORT, and at most one prefix of names")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := d.check(args[0]); err != nil {
+				return err
+			}
+			prefix := ""
+			if len(args) == 2 {
+				prefix = args[1]
+			}
+			return list(cmd.Context(), &d, args[0], prefix, cmd.OutOrStdout())
+		},
+	}
+	d.addFlags(cmd)
+	return cmd
+}
+
+func list(ctx context.Context, d *dialer, addr, prefix string, out io.Writer) error {
+	link, err := d.dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer link.close()
+	methods, err := link.methods(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, m := range methods.Methods {
+		request, reply := "", ""
+		if m.Form != "conn" {
+			request, reply = methods.String(m.Request), "-> "+methods.String(m.Reply)
+		}
+		row := fmt.Sprintf("%s\t%s\t%s\t%s", m.Name, m.Form, request, reply)
+		fmt.Fprintln(table, strings.Map(printable, strings.TrimRight(row, "\t")))
+	}
+	return table.Flush()
+}
+
+// printable keeps what a peer put into a name from moving the cursor.
+func printable(r rune) rune {
+	if r != '\t' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0) {
+		return '?'
+	}
+	return r
+}
+
+// methods asks the server for its methods under a prefix.
+func (l *link) methods(ctx context.Context, prefix string) (*rpc.Description, error) {
+	bounded, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	d, err := rpc.Methods.Call(bounded, l.client, prefix)
+	if errors.Is(err, rpc.Unimplemented) {
+		return nil, fmt.Errorf("the server at %s %w", l.addr, errHidden)
+	}
+	return &d, l.callError(ctx, err)
+}
+
+var errHidden = errors.New("does not tell its methods")
+
+// callMethod makes one call, of whatever form the method is.
+func callMethod(ctx context.Context, d *dialer, addr, name, input string, in io.Reader, out io.Writer) error {
+	source, err := openInput(input, in)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	link, err := d.dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer link.close()
+	described, err := link.methods(ctx, name)
+	if errors.Is(err, errHidden) {
+		described, err = &rpc.Description{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	c := caller{link: link, types: described, out: out}
+	c.method, err = find(described, name)
+	if err != nil {
+		return err
+	}
+	switch c.method.Form {
+	case "unary", "server stream":
+		text, err := io.ReadAll(io.LimitReader(source, maxInput+1))
+		if err != nil {
+			return err
+		}
+		if len(text) > maxInput {
+			return fmt.Errorf("the JSON is longer than %d bytes", maxInput)
+		}
+		body, err := fromJSON(described, c.method.Request, text)
+		if err != nil {
+			return err
+		}
+		if c.method.Form == "unary" {
+			return c.unary(ctx, body)
+		}
+		return c.stream(ctx, body, nil)
+	case "client stream", "bidi":
+		return c.stream(ctx, nil, source)
+	}
+	return fmt.Errorf("%s is a connection, not a method to call with JSON", name)
+}
+
+// find returns the method of that name. A server on which nothing is registered answers any, with an echo.
+func find(d *rpc.Description, name string) (rpc.MethodInfo, error) {
+	for _, m := range d.Methods {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	d.Types = append(d.Types, rpc.Shape{Kind: "any"})
+	any := len(d.Types) - 1
+	return rpc.MethodInfo{Name: name, Form: "unary", Request: any, Reply: any}, nil
+}
+
+// openInput returns the JSON that an argument names.
+func openInput(input string, in io.Reader) (io.ReadCloser, error) {
+	switch {
+	case input == "-":
+		return io.NopCloser(in), nil
+	case strings.HasPrefix(input, "@"):
+		f, err := os.Open(input[1:])
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("there is no file %s", input[1:])
+		}
+		return f, err
+	}
+	return io.NopCloser(strings.NewReader(input)), nil
+}
+
+// A caller makes a call of one method.
+type caller struct {
+	link   *link
+	types  *rpc.Description
+	method rpc.MethodInfo
+	out    io.Writer
+}
+
+func (c *caller) unary(ctx context.Context, body rpc.Raw) error {
+	bounded, cancel := context.WithTimeout(ctx, c.link.timeout)
+	defer cancel()
+	resp, err := c.link.client.Do(bounded, &rpc.Request{Method: c.method.Name, Body: body})
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	return c.print(resp.Body)
+}
+
+// stream sends body, or a message for each line of source, and prints what comes back meanwhile.
+func (c *caller) stream(ctx context.Context, body rpc.Raw, source io.Reader) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := c.link.client.Open(ctx, &rpc.Request{Method: c.method.Name, Body: body})
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	defer s.Close()
+	sent := make(chan error, 1)
+	if body == nil {
+		go func() { // ends with the stream; a read of the standard input ends with the process
+			err := c.send(s, source)
+			if err != nil {
+				s.Close()
+			}
+			sent <- err
+		}()
+	}
+	for {
+		message, err := s.Recv()
+		if err == nil {
+			err = c.print(message)
+		} else if err == io.EOF {
+			return nil
+		} else {
+			select {
+			case mine := <-sent: // what is wrong with the input is said rather than that the stream was closed
+				if mine != nil {
+					return mine
+				}
+			default:
+			}
+			err = c.failed(ctx, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// send makes a message of each line.
+func (c *caller) send(s rpc.RawStream, source io.Reader) error {
+	lines := bufio.NewScanner(source)
+	lines.Buffer(nil, maxInput)
+	for n := 1; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		body, err := fromJSON(c.types, c.method.Request, lines.Bytes())
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		if err := s.Send(body); err == io.EOF {
+			return nil // the handler has ended: Recv says how
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	return s.CloseSend()
+}
+
+func (c *caller) print(body rpc.Raw) error {
+	text, err := toJSON(c.types, c.method.Reply, body)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", text)
+	return err
+}
+
+// failed says in one sentence why the call failed, and whether it may have run.
+func (c *caller) failed(ctx context.Context, err error) error {
+	e, ok := errors.AsType[*rpc.Error](err)
+	if !ok || ctx.Err() != nil || e.Outcome != rpc.Executed && e.Code != rpc.Unimplemented {
+		err := c.link.callError(ctx, err)
+		if e != nil && e.Outcome == rpc.OutcomeUnknown {
+			return fmt.Errorf("%w (the call may have run)", err)
+		}
+		return err
+	}
+	if e.Code == rpc.Unimplemented && e.Outcome == rpc.NotExecuted {
+		return fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has", c.link.addr, c.method.Name)
+	}
+	return fmt.Errorf("%s failed: %v: %s", c.method.Name, e.Code.String(), e.Message)
+}
