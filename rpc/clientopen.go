@@ -136,6 +136,9 @@ func (c *Client) beginEntered(ctx context.Context, h *callHead, last []byte) (*o
 
 // Send sends a message: see MessageStream. Its error is io.EOF, one that matches ErrStreamDone, or an *Error.
 func (s *openStream) Send(message Raw) error {
+	if err := s.ctxEnded(); err != nil {
+		return err
+	}
 	err := s.send(message, nil)
 	switch {
 	case err == nil, errors.Is(err, ErrStreamDone):
@@ -227,6 +230,9 @@ func (s *openStream) message() (*message, error) {
 		s.headed = true
 		return nil, err
 	}
+	if err := s.ctxEnded(); err != nil {
+		return nil, err
+	}
 	m, err := s.next()
 	if err != nil {
 		return nil, s.lost(err)
@@ -261,6 +267,15 @@ func (s *openStream) message() (*message, error) {
 		return nil, s.endWith(e)
 	}
 	return nil, s.lost(violation("kind %d on a stream of messages", m.kind))
+}
+
+// ctxEnded ends the stream if its context has ended. AfterFunc does that too, in a goroutine that may have to wait its turn;
+// a caller that has cancelled must not find the stream alive.
+func (s *openStream) ctxEnded() error {
+	if s.ctx.Err() == nil {
+		return nil
+	}
+	return s.cancel(failContext(s.ctx, OutcomeUnknown))
 }
 
 // lost ends the stream after a failed read or write, and returns the error that it has now.

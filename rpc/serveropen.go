@@ -97,6 +97,9 @@ func (s *handlerStream) guarded(f func() error) (bad *wireStatus) {
 
 // Send sends a message, behind the header.
 func (s *handlerStream) Send(message Raw) error {
+	if s.call.Err() != nil {
+		return s.lost(context.Cause(s.call))
+	}
 	err := s.send(message, func(b []byte) []byte { return s.appendHeader(b, false) })
 	switch {
 	case err == nil:
@@ -125,6 +128,10 @@ func (s *handlerStream) Recv() (Raw, error) {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
 	if s.over != nil {
+		return nil, s.over
+	}
+	if s.call.Err() != nil {
+		s.over = s.lost(context.Cause(s.call))
 		return nil, s.over
 	}
 	var body Raw

@@ -23,7 +23,7 @@ type (
 		level2
 		Z       float32
 		Skipped int `msgpack:"-"`
-		hidden  int
+		_       int
 		MyText
 		At      time.Time `msgpack:"at,omitempty"`
 		Raw     Raw
