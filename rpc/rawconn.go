@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -9,8 +10,9 @@ import (
 // A rawConn is a stream of bytes, behind the messages that opened it.
 type rawConn struct {
 	net.Conn
-	accept func() error // called before the first use; nil on the caller's side
-	closed func()       // called when it is closed, once
+	accept func() error    // called before the first use; nil on the caller's side
+	closed func()          // called when it is closed, once
+	opened context.Context // its handler's; nil but for a listener's
 	once   sync.Once
 
 	mu    sync.Mutex // protects early

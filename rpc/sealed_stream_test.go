@@ -213,24 +213,20 @@ func TestSealedStreamCut(t *testing.T) {
 // TestSealedHTTP: net/http over the session that carries calls too.
 func TestSealedHTTP(t *testing.T) {
 	srv := sealedStreams()
-	conns := make(chan net.Conn)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if peer, ok := transport.PeerFrom(r.Context()); !ok || peer.Addr.String() != r.RemoteAddr {
+			t.Error("no peer", peer)
+		}
+		if rpc.InfoFrom(r.Context()).Method() != "http" {
+			t.Error("no info")
+		}
 		body, _ := io.ReadAll(r.Body)
 		w.Write(body)
 	})
-	web := &http.Server{Handler: handler}
-	listener := &chanListener{conns: conns, closed: make(chan struct{})}
+	web := &http.Server{Handler: handler, ConnContext: rpc.ConnContext}
+	listener := rpc.ListenConn(srv, "http")
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listener) }()
-	rpc.HandleConn(srv, "http", func(ctx context.Context, conn net.Conn) error {
-		closed := make(chan struct{})
-		conns <- &notingConn{Conn: conn, closed: closed}
-		select {
-		case <-closed:
-		case <-ctx.Done():
-		}
-		return nil
-	})
 	client, _, _ := sealed(t, srv)
 	browser := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return client.OpenConn(ctx, "http") }}}
@@ -259,35 +255,13 @@ func TestSealedHTTP(t *testing.T) {
 	if err := <-served; err != http.ErrServerClosed {
 		t.Error(err)
 	}
+	if _, err := client.OpenConn(context.Background(), "http"); rpc.OutcomeOf(err) != rpc.NotExecuted || !errors.Is(err, rpc.Unavailable) {
+		t.Error(err)
+	}
 	if n, err := rpc.Call[int](context.Background(), client, "ping", 7); n != 7 || err != nil {
 		t.Error(n, err)
 	}
 }
-
-type chanListener struct {
-	conns  chan net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (l *chanListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-func (l *chanListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *chanListener) Addr() net.Addr { return &net.TCPAddr{} }
-
-type notingConn struct {
-	net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (c *notingConn) Close() error { c.once.Do(func() { close(c.closed) }); return c.Conn.Close() }
 
 // TestSealedBack: the accepting side calls the dialling side, who is verified too.
 func TestSealedBack(t *testing.T) {
