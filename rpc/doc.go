@@ -58,6 +58,6 @@
 //	                Server.mu are held alone.
 //
 // The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go;
-// then room.go, outbox.go, frame.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go; server.go,
+// then room.go, outbox.go, frame.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go, clientconn.go; server.go,
 // registry.go, serversession.go, serverstream.go, servercall.go, serveropen.go, drain.go; at last method.go.
 package rpc
