@@ -97,9 +97,6 @@ func (s *handlerStream) guarded(f func() error) (bad *wireStatus) {
 
 // Send sends a message, behind the header.
 func (s *handlerStream) Send(message Raw) error {
-	if s.call.Err() != nil {
-		return s.lost(context.Cause(s.call))
-	}
 	err := s.send(message, func(b []byte) []byte { return s.appendHeader(b, false) })
 	switch {
 	case err == nil:
@@ -138,14 +135,13 @@ func (s *handlerStream) Recv() (Raw, error) {
 	m, err := s.next()
 	switch {
 	case errors.Is(err, ErrProtocol):
-		s.call.ss.violated(err)
+		err = s.violated(err)
 	case err != nil:
 		err = s.lost(err)
 	case m.kind == kindEnd:
 		err = io.EOF
 	case m.kind != kindItem:
-		err = violation("kind %d on a stream of messages", m.kind)
-		s.call.ss.violated(err)
+		err = s.violated(violation("kind %d on a stream of messages", m.kind))
 	default:
 		if body, err = s.item(&m); errors.Is(err, ErrBadMessage) {
 			err = Errorf(InvalidArgument, "the message: %w", err)
@@ -155,16 +151,25 @@ func (s *handlerStream) Recv() (Raw, error) {
 	return body, err
 }
 
+func (s *handlerStream) violated(err error) error {
+	s.call.ss.violated(err)
+	return s.lost(err)
+}
+
 // lost is the handler's error of a stream that was cut, which ends its context too.
 func (s *handlerStream) lost(err error) error {
 	if errors.Is(err, ErrTooLarge) {
 		return err
 	}
 	s.call.cancel()
-	if cause := context.Cause(s.call); s.call.ss.ctx.Err() != nil || errors.Is(cause, context.DeadlineExceeded) {
+	cause := context.Cause(s.call)
+	code := CodeOf(cause)
+	if s.call.ss.ctx.Err() != nil {
+		err, code = cause, Unavailable
+	} else if code == DeadlineExceeded {
 		err = cause
 	}
-	return Errorf(CodeOf(context.Cause(s.call)), "the stream was cut: %w", cut(err))
+	return Errorf(code, "the stream was cut: %w", cut(err))
 }
 
 // maxDiscard is how many bytes of messages that nobody takes any more are read while the end is written.
@@ -173,15 +178,19 @@ const maxDiscard = 1 << 20
 // end sends how the handler has ended: well, or with bad. A caller that sends meanwhile, and so does not receive, must not
 // wait for a handler that is gone: what it sends is thrown away, and if it goes on and on the stream is cut.
 func (s *handlerStream) end(bad *wireStatus) {
-	if s.receiving.TryLock() && s.over == nil {
-		discarded := make(chan struct{})
-		go func() {
-			defer close(discarded)
-			if n, _ := io.CopyN(io.Discard, s.conn, maxDiscard); n == maxDiscard {
-				s.conn.Close()
-			}
-		}()
-		defer func() { s.conn.Close(); <-discarded }()
+	if s.receiving.TryLock() {
+		if s.over == nil {
+			s.over = errHandlerReturned
+			discarded := make(chan struct{})
+			go func() {
+				defer close(discarded)
+				if n, _ := io.CopyN(io.Discard, s.conn, maxDiscard); n == maxDiscard {
+					s.conn.Close()
+				}
+			}()
+			defer func() { s.conn.Close(); <-discarded }()
+		}
+		s.receiving.Unlock()
 	}
 	s.finish(errHandlerReturned, func(b []byte) []byte {
 		if bad == nil {
