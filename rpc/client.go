@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -252,9 +254,13 @@ func lost(cause error) error {
 	return fmt.Errorf("the session ended; make a new one: %w", cause)
 }
 
-// end ends the client, its calls and its session. Only the first call of end or stop does anything; it returns true.
+// end ends the client, its session, and all calls and streams that there still are. It returns true if it is the first call of
+// end or stop.
 func (c *Client) end(err error) bool {
-	streams, first := c.stop(err)
+	first := c.stop(err)
+	c.mu.Lock()
+	streams := slices.Collect(maps.Keys(c.streams))
+	c.mu.Unlock()
 	for _, s := range streams {
 		s.end(err)
 	}
@@ -262,17 +268,14 @@ func (c *Client) end(err error) bool {
 }
 
 // stop refuses further calls with err and closes the session. The streams there are end by themselves, behind the replies
-// that have come. Only the first call does anything; it returns those streams.
-func (c *Client) stop(err error) (streams []ender, first bool) {
+// that have come, or when somebody reads them, or with Close. Only the first call does anything; it returns true.
+func (c *Client) stop(err error) bool {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return nil, false
+		return false
 	}
 	c.err = err
-	for s := range c.streams {
-		streams = append(streams, s)
-	}
 	c.wg.Go(func() { // Close may wait for the peer, and stop may be called by a reader
 		err := c.sess.Close()
 		c.mu.Lock()
@@ -283,7 +286,7 @@ func (c *Client) stop(err error) (streams []ender, first bool) {
 	c.cancel()
 	c.large.close(err)
 	c.callee.cancel(err)
-	return streams, true
+	return true
 }
 
 // notSent is the error of a call that ended while it waited for its turn or its stream.

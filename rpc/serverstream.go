@@ -127,12 +127,27 @@ func (st *serverStream) readMessage() error {
 			}
 			st.last = m.id // a drain has made it a stream of calls
 			st.answerError(m.id, drainingStatus())
+			return st.discardRest()
 		default:
 			err = violation("kind %d from a client", m.kind)
 		}
 	}
 	st.ss.held.release(held)
 	return err
+}
+
+// discardRest throws away the messages of a stream that was refused, which its caller may send until it knows (S3), and
+// returns why the stream is over.
+func (st *serverStream) discardRest() error {
+	st.out.finish()
+	if _, err := io.CopyN(io.Discard, st.conn, maxDiscard); err != io.EOF {
+		return errAnswered
+	}
+	select {
+	case <-st.flushed:
+	case <-st.ctx.Done():
+	}
+	return errAnswered
 }
 
 // begun notes a call's id, and that the stream is one of calls.
