@@ -107,6 +107,13 @@ func (p *puppeteer) stream(i int) *puppet {
 	return s
 }
 
+// write writes what the stream's last id stands for.
+func (p *puppeteer) write(s *puppet, b []byte) {
+	if _, err := s.conn.Write(b); err != nil { // the session has ended
+		p.abandon(s.id)
+	}
+}
+
 // abandon notes that calls and streams may be without an answer.
 func (p *puppeteer) abandon(id uint64) {
 	p.mu.Lock()
@@ -187,7 +194,7 @@ func runServerMachine(t *testing.T, prog *tape) {
 				h.timeout = 1000
 			}
 			s.id = p.ids
-			s.conn.Write(appendCall2(nil, p.ids, &h, 0, Raw{0xc0}))
+			p.write(s, appendCall2(nil, p.ids, &h, 0, Raw{0xc0}))
 		case op == 5: // a cancel, perhaps of what is still to come
 			id := p.ids - min(uint64(arg>>2), p.ids) + 1
 			if first := p.stream(0); !first.over && (first.use == 0 || first.use == 'c') {
@@ -208,7 +215,7 @@ func runServerMachine(t *testing.T, prog *tape) {
 			if s.use == 's' {
 				p.asked = append(p.asked, s.id)
 			}
-			s.conn.Write(appendOpen(nil, s.id, &h))
+			p.write(s, appendOpen(nil, s.id, &h))
 		case op == 8: // an item
 			if s.use == 's' {
 				s.conn.Write(append(appendItem(nil, 0, 1), 0xc0))

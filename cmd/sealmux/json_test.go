@@ -95,6 +95,7 @@ func TestFromJSON(t *testing.T) {
 		{tFloat32, `"-Infinity"`, pack(t, float32(math.Inf(-1))), ""},
 		{tFloat64, `"Infinity"`, pack(t, math.Inf(1)), ""},
 		{tText, `"a\"<b>&\n长\u001b\u009b"`, pack(t, "a\"<b>&\n长\x1b\u009b"), ""},
+		{tText, `"\u202eabc\udb40\udc01\ufeff"`, pack(t, "\u202eabc\U000e0001\ufeff"), ""},
 		{tBinary, `"/+8="`, pack(t, []byte{0xff, 0xef}), ""},
 		{tBinary, `""`, pack(t, []byte{}), ""},
 		{tTime, `"2026-11-23T20:00:00.123456789Z"`, pack(t, at), ""},

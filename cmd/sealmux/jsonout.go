@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -97,7 +99,10 @@ func (w *jsonWriter) integer(c byte) error {
 	return err
 }
 
-// string writes a text and returns it. It escapes the control characters that JSON would let through and a terminal would obey.
+// obeyed are the characters that JSON lets through and a terminal acts on: it is told what to do, or in what order to show text.
+func obeyed(r rune) bool { return r >= 0x7f && r <= 0x9f || unicode.Is(unicode.Cf, r) }
+
+// string writes a text and returns it. It escapes what a terminal would obey.
 func (w *jsonWriter) string() (string, error) {
 	text, err := w.dec.DecodeString()
 	if err != nil {
@@ -108,15 +113,16 @@ func (w *jsonWriter) string() (string, error) {
 		return "", err
 	}
 	w.out.Truncate(w.out.Len() - 1) // the newline
-	obeyed := func(r rune) bool { return r >= 0x7f && r <= 0x9f }
 	if strings.ContainsFunc(text, obeyed) {
 		quoted := string(w.out.Bytes()[start:])
 		w.out.Truncate(start)
 		for _, r := range quoted {
-			if obeyed(r) {
-				fmt.Fprintf(&w.out, `\u%04x`, r)
-			} else {
+			if !obeyed(r) {
 				w.out.WriteRune(r)
+				continue
+			}
+			for _, unit := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&w.out, `\u%04x`, unit)
 			}
 		}
 	}
