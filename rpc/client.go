@@ -159,7 +159,7 @@ func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	cs := &clientStream{client: c, conn: conn, own: own, out: newOutbox(), calls: make(map[uint64]*call)}
+	cs := &clientStream{client: c, conn: conn, own: own, out: newOutbox(conn), calls: make(map[uint64]*call)}
 	c.mu.Lock()
 	if err := c.keepLocked(cs); err != nil {
 		c.mu.Unlock()

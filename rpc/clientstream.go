@@ -49,23 +49,32 @@ func (cs *clientStream) send(ctx context.Context, h *callHead, pack byte, body R
 		cs.out.room.release(reserved)
 		return nil, fail(DeadlineExceeded, NotSent, "", context.DeadlineExceeded)
 	}
+	cl, crowd, err := cs.put(h, pack, body, reserved)
+	if err != nil {
+		cs.out.room.release(reserved)
+		return nil, err
+	}
+	cs.out.flush(crowd)
+	return cl, nil
+}
+
+// put queues a request for which room was reserved. crowd says that it is not the only call in flight.
+func (cs *clientStream) put(h *callHead, pack byte, body Raw, reserved int) (cl *call, crowd bool, err error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.err != nil {
-		cs.out.room.release(reserved)
-		return nil, fail(Unavailable, NotSent, "", cs.err)
+		return nil, false, fail(Unavailable, NotSent, "", cs.err)
 	}
 	id := cs.client.ids.Add(1) // under mu: ids grow along the stream (C2)
 	if size := callSize(id, h.method, h.timeout, body); size > cs.client.opts.MaxSend {
-		cs.out.room.release(reserved)
-		return nil, tooLarge(size, cs.client.opts.MaxSend)
+		return nil, false, tooLarge(size, cs.client.opts.MaxSend)
 	}
-	cl := cs.client.calls.Get().(*call)
+	cl = cs.client.calls.Get().(*call)
 	cl.id = id
 	cs.last = id
 	cs.calls[id] = cl
 	cs.out.put(appendCall2(cs.out.begin(), id, h, pack, body), id, reserved)
-	return cl, nil
+	return cl, len(cs.calls) > 1, nil
 }
 
 // remaining is the time that ctx leaves, in microseconds rounded up, 0 if it sets no limit; ok is false when none is left.
@@ -121,11 +130,14 @@ func (cs *clientStream) abandon(cl *call) (outcome Outcome, given bool) {
 
 // cancel tells the server that a call was given up. It does not wait for room: there is at most one, of 15 bytes, for each
 // call that was sent.
-func (cs *clientStream) cancel(id uint64) { cs.out.put(appendCancel(cs.out.begin(), id), 0, 0) }
+func (cs *clientStream) cancel(id uint64) {
+	cs.out.put(appendCancel(cs.out.begin(), id), 0, 0)
+	cs.out.flush(false)
+}
 
 // write is the writer goroutine.
 func (cs *clientStream) write() {
-	cs.client.writeEnded(cs, cs.out.run(cs.conn))
+	cs.client.writeEnded(cs, cs.out.run())
 }
 
 // read is the reader goroutine.

@@ -3,7 +3,8 @@ package rpc
 import (
 	"context"
 	"errors"
-	"io"
+	"net"
+	"runtime"
 	"sync"
 )
 
@@ -18,20 +19,38 @@ const (
 // errFlushed ends an outbox that was asked to finish. No caller sees it.
 var errFlushed = errors.New("rpc: nothing more is written on this stream")
 
-// An outbox is the writing half of a stream: many goroutines put messages in, one goroutine (run) writes them out, as many
-// at a time as there are. It knows of each call whether its last byte was handed to the stream, which decides between
-// NotSent and OutcomeUnknown (C5).
+// An outbox is the writing half of a stream: many goroutines put messages in, one at a time writes them out, as many as there
+// are. That is one of those who put (flush), as long as the stream takes all without waiting, which saves the time until
+// another goroutine runs; else it is run, which waits. The outbox knows of each call whether its last byte was handed to the
+// stream, which decides between NotSent and OutcomeUnknown (C5).
 type outbox struct {
-	room *room // bytes waiting or being written
+	conn net.Conn
+	now  nowWriter // conn, if it can write without waiting
+	room *room     // bytes waiting or being written
 
 	mu        sync.Mutex // protects all below; nothing blocks under it
 	cond      sync.Cond  // wakes run; on mu
-	buf       []byte     // messages that run has not taken
+	buf       []byte     // messages that nobody has taken
 	marks     []mark     // the calls in buf, in order
-	spare     []byte     // the other buffer, while run does not hold it
-	handed    uint64     // the last call whose last byte was handed to Write; ids grow along a stream
-	finishing bool       // run ends once buf is empty
-	err       error      // first error, sticky
+	spare     batch      // buffers for the next, while nobody holds them
+	out       batch      // being written by whoever has set writing
+	writing   bool
+	left      bool   // flush could not write all of out; run's, while writing
+	handed    uint64 // the last call whose last byte was handed to Write; ids grow along a stream
+	finishing bool   // run ends once buf is empty
+	err       error  // first error, sticky
+}
+
+// A nowWriter is a stream that can write without waiting, as *transport.Stream can. WriteNow returns how many bytes it took;
+// why not more, Write tells.
+type nowWriter interface{ WriteNow(b []byte) int }
+
+// A batch is what is written at a time.
+type batch struct {
+	b     []byte
+	sent  int    // bytes of it that were written
+	marks []mark // the calls in it that were not handed over
+	all   []mark
 }
 
 // A mark is where a call lies in a buffer.
@@ -40,8 +59,9 @@ type mark struct {
 	start, end int
 }
 
-func newOutbox() *outbox {
-	o := &outbox{room: newRoom(outboxLimit)}
+func newOutbox(conn net.Conn) *outbox {
+	o := &outbox{conn: conn, room: newRoom(outboxLimit)}
+	o.now, _ = conn.(nowWriter)
 	o.cond.L = &o.mu
 	return o
 }
@@ -57,7 +77,7 @@ func (o *outbox) begin() []byte {
 }
 
 // put queues what was appended since begin, unless the outbox has ended. id is that of a call, which can be withdrawn and
-// has an outcome, or 0; reserved is what was reserved for the message.
+// has an outcome, or 0; reserved is what was reserved for the message. Behind it comes flush, or wake.
 func (o *outbox) put(b []byte, id uint64, reserved int) {
 	start := len(o.buf)
 	if o.err != nil || o.finishing {
@@ -70,7 +90,6 @@ func (o *outbox) put(b []byte, id uint64, reserved int) {
 	}
 	o.buf = b
 	n := len(b) - start
-	o.cond.Signal()
 	o.mu.Unlock()
 	if n != reserved {
 		o.room.release(reserved - n)
@@ -105,7 +124,7 @@ func (o *outbox) fail(err error) (handed uint64) {
 	defer o.mu.Unlock()
 	if o.err == nil {
 		o.err = err
-		o.buf, o.marks, o.spare = nil, nil, nil
+		o.buf, o.marks, o.spare = nil, nil, batch{}
 		o.room.close(err)
 		o.cond.Signal()
 	}
@@ -127,70 +146,132 @@ func (o *outbox) finish() {
 	o.mu.Unlock()
 }
 
-// run writes to w until the outbox ends, and returns why: errFlushed after finish.
-func (o *outbox) run(w io.Writer) error {
-	var marks []mark
+// wake has run write what was put. It takes no time, and so may be called under locks.
+func (o *outbox) wake() { o.cond.Signal() }
+
+// flushRounds is how many batches one flush writes at most: the messages of others must not keep its caller for ever.
+const flushRounds = 4
+
+// flush writes what was put, without waiting, unless somebody writes already, who then takes it along. crowd says that more
+// goroutines are likely to put something: they get their chance first, so that one write does for all.
+func (o *outbox) flush(crowd bool) {
+	if o.now == nil {
+		o.wake()
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.writing || o.err != nil {
+		return
+	}
+	o.writing = true
+	if crowd {
+		o.mu.Unlock()
+		runtime.Gosched()
+		o.mu.Lock()
+	}
+	for range flushRounds {
+		if o.err != nil || len(o.buf) == 0 {
+			break
+		}
+		o.takeLocked()
+		if t := &o.out; len(t.b) <= writeChunk { // more is better written while others go on
+			o.handLocked(len(t.b))
+			o.mu.Unlock()
+			t.sent = o.now.WriteNow(t.b)
+			o.mu.Lock()
+		}
+		if o.out.sent < len(o.out.b) {
+			o.left = true // and writing stays
+			o.cond.Signal()
+			return
+		}
+		o.writtenLocked()
+	}
+	o.writing = false
+	if len(o.buf) > 0 || o.finishing || o.err != nil {
+		o.cond.Signal()
+	}
+}
+
+// run writes until the outbox ends, and returns why: errFlushed after finish.
+func (o *outbox) run() error {
 	for {
-		batch, taken, err := o.take(marks)
-		if err != nil {
+		if err := o.take(); err != nil {
 			return err
 		}
-		marks = taken
-		for off := 0; off < len(batch); {
-			end := min(off+writeChunk, len(batch))
-			if marks, err = o.hand(marks, end); err != nil {
+		for t := &o.out; t.sent < len(t.b); {
+			end := min(t.sent+writeChunk, len(t.b))
+			if err := o.hand(end); err != nil {
 				return err
 			}
-			if _, err := w.Write(batch[off:end]); err != nil {
+			if _, err := o.conn.Write(t.b[t.sent:end]); err != nil {
 				o.fail(err)
 				return err
 			}
-			off = end
+			t.sent = end
 		}
-		o.written(batch)
-		marks = taken[:0]
+		o.mu.Lock()
+		o.writtenLocked()
+		o.writing = false
+		o.mu.Unlock()
 	}
 }
 
-// take waits for messages and swaps the buffers. marks is an empty slice to keep the next ones in.
-func (o *outbox) take(marks []mark) ([]byte, []mark, error) {
+// take waits for messages, or for what flush has left, and makes the caller the one who writes out.
+func (o *outbox) take() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.buf) == 0 && !o.finishing && o.err == nil {
+	for o.err == nil && !o.left && (o.writing || len(o.buf) == 0 && !o.finishing) {
 		o.cond.Wait()
 	}
-	if o.err == nil && len(o.buf) == 0 {
+	switch {
+	case o.err != nil:
+		return o.err
+	case o.left:
+		o.left = false
+		return nil
+	case len(o.buf) == 0:
 		o.err = errFlushed
 		o.room.close(errFlushed)
+		return errFlushed
 	}
-	if o.err != nil {
-		return nil, nil, o.err
-	}
-	batch, taken := o.buf, o.marks
-	o.buf, o.marks, o.spare = o.spare, marks, nil
-	return batch, taken, nil
+	o.writing = true
+	o.takeLocked()
+	return nil
 }
 
-// hand notes that the batch up to end goes to Write now, and returns the marks after it.
-func (o *outbox) hand(marks []mark, end int) ([]mark, error) {
+// takeLocked moves all messages to out.
+func (o *outbox) takeLocked() {
+	o.out = batch{b: o.buf, marks: o.marks, all: o.marks}
+	o.buf, o.marks, o.spare = o.spare.b, o.spare.marks, batch{}
+}
+
+// hand notes that out, up to end, goes to the stream now.
+func (o *outbox) hand(end int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
-		return nil, o.err
+		return o.err
 	}
-	for len(marks) > 0 && marks[0].end <= end {
-		o.handed = marks[0].id
-		marks = marks[1:]
-	}
-	return marks, nil
+	o.handLocked(end)
+	return nil
 }
 
-// written gives back the batch's room, and its buffer unless a large message made it grow.
-func (o *outbox) written(batch []byte) {
-	o.mu.Lock()
-	if cap(batch) <= keepBuffer && o.spare == nil {
-		o.spare = batch[:0]
+func (o *outbox) handLocked(end int) {
+	t := &o.out
+	for len(t.marks) > 0 && t.marks[0].end <= end {
+		o.handed = t.marks[0].id
+		t.marks = t.marks[1:]
 	}
-	o.mu.Unlock()
-	o.room.release(len(batch))
+}
+
+// writtenLocked gives back out's room, and its buffers unless a large message made them grow.
+func (o *outbox) writtenLocked() {
+	t := &o.out
+	if cap(t.b) <= keepBuffer && o.spare.b == nil {
+		o.spare = batch{b: t.b[:0], marks: t.all[:0]}
+	}
+	o.room.release(len(t.b))
+	*t = batch{}
 }

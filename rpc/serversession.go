@@ -159,7 +159,7 @@ func (ss *serverSession) carryLocked(st *serverStream) {
 	if st.out != nil {
 		return
 	}
-	st.out = newOutbox()
+	st.out = newOutbox(st.conn)
 	if st.ctx.Err() != nil { // end has not seen the outbox
 		st.out.fail(context.Cause(st.ctx))
 	}

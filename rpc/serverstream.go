@@ -60,12 +60,15 @@ func (st *serverStream) end(cause error) {
 }
 
 // goaway is queued without waiting for room: it is sent once.
-func (st *serverStream) goaway() { st.out.put(appendGoaway(st.out.begin()), 0, 0) }
+func (st *serverStream) goaway() {
+	st.out.put(appendGoaway(st.out.begin()), 0, 0)
+	st.out.wake()
+}
 
 // write is the writer goroutine of a stream of calls.
 func (st *serverStream) write() {
 	defer close(st.flushed)
-	if err := st.out.run(st.conn); err != errFlushed {
+	if err := st.out.run(); err != errFlushed {
 		st.end(err)
 	}
 }
@@ -295,11 +298,13 @@ func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
 			return
 		}
 		st.out.put(appendPart(st.out.begin(), sc.id, reply[:partSize]), 0, replyOverhead+partSize)
+		st.out.wake()
 		reply = reply[partSize:]
 	}
 	room := replyOverhead + metadataSize(header) + metadataSize(trailer) + len(reply)
 	if st.out.reserve(st.ctx, room) == nil {
 		st.out.put(appendReply2(st.out.begin(), sc.id, header, trailer, pack, reply), 0, room)
+		st.out.flush(st.ss.srv.admitted.Load() > 1)
 	}
 }
 
@@ -310,5 +315,6 @@ func (st *serverStream) answerError(id uint64, s *wireStatus) {
 	}
 	if st.out.reserve(st.ctx, room) == nil {
 		st.out.put(appendError(st.out.begin(), id, s), 0, room)
+		st.out.flush(st.ss.srv.admitted.Load() > 1)
 	}
 }

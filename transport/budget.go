@@ -19,15 +19,29 @@ func newBudget(amount int) *budget { return &budget{free: amount} }
 
 // tryTake takes n if that needs no waiting, and otherwise returns a place in the queue.
 func (b *budget) tryTake(n int) (w *budgetWaiter) {
+	if b.takeNow(n) {
+		return nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waiters) == 0 && b.free >= n {
+	if len(b.waiters) == 0 && b.free >= n { // given back since
 		b.free -= n
 		return nil
 	}
 	w = &budgetWaiter{want: n, ready: make(chan struct{})}
 	b.waiters = append(b.waiters, w)
 	return w
+}
+
+// takeNow takes n if that needs no waiting.
+func (b *budget) takeNow(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiters) > 0 || b.free < n {
+		return false
+	}
+	b.free -= n
+	return true
 }
 
 // take waits for n until one of the stop channels closes, and reports whether it got it.

@@ -16,10 +16,6 @@ type guard struct {
 
 	in []byte // checked frames that yamux has not read yet; only Read touches it
 
-	held     [frameHeader]byte // a data header that waits for its body; only Write touches it
-	haveHeld bool
-	heldOver bool // its stream is over: the body goes nowhere
-
 	unacked *budget // our opens that the peer has not accepted yet
 	opens   *budget // our open streams, as the peer allows
 
@@ -270,45 +266,38 @@ func (g *guard) removeLocked(f *flow) {
 	}
 }
 
-// Write takes yamux's frames. Only yamux's sending goroutine calls it, with a header and then, if that
-// announces one, a body: TestYamuxWritesHeaderThenBody holds yamux to that.
+// Write takes yamux's frames, each in one call: window updates, with the flags that open and end streams. Streams write
+// their data themselves (send). Pings and go-aways have no place here: records and RPC messages do their work.
 func (g *guard) Write(p []byte) (int, error) {
-	var err error
-	if g.haveHeld {
-		g.haveHeld = false
-		if g.heldOver {
-			g.conn.tx.room.give(len(p))
-			return len(p), nil
-		}
-		err = g.conn.tx.frame(g.held[:], p, len(p))
-	} else {
-		err = g.outgoing(p)
+	if p[1] != frameWindow {
+		return len(p), nil
 	}
+	id, flags := binary.BigEndian.Uint32(p[4:]), frameFlags(p)
+	g.mu.Lock()
+	err := g.windowLocked(p, id, flags, int(binary.BigEndian.Uint32(p[8:])))
+	g.mu.Unlock()
+	g.conn.tx.kick()
 	if err != nil {
 		g.session.wind(err)
 	}
 	return len(p), err
 }
 
-func (g *guard) outgoing(p []byte) error {
-	id, flags := binary.BigEndian.Uint32(p[4:]), frameFlags(p)
-	length := int(binary.BigEndian.Uint32(p[8:]))
+// send queues a data frame, for which the caller has taken room, unless its stream ended meanwhile: no data may follow a
+// reset or a FIN (rule S5). yamux has no part in it: it would take the bytes through a channel and two goroutines. Nor does
+// it have to know: its own count of the window only grows, and is never asked.
+func (g *guard) send(f *flow, data []byte) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case p[1] == frameData:
-		f := g.flows[id]
-		g.heldOver = f == nil // reset while this was on its way here: no data may follow a reset (rule S5)
-		if f != nil {
-			f.sendWindow -= length
-			g.ackSentLocked(f, flags)
-		}
-		copy(g.held[:], p)
-		g.haveHeld = length > 0
-	case p[1] == frameWindow:
-		return g.windowLocked(p, id, flags, length)
+	if f.over || f.sentFIN || f.reset {
+		g.conn.tx.room.give(len(data))
+		return nil // the caller finds out why
 	}
-	return nil // pings and go-aways have no place here: records and RPC messages do their work
+	f.sendWindow -= len(data)
+	var h [frameHeader]byte // version, type and flags are 0
+	binary.BigEndian.PutUint32(h[4:], f.id)
+	binary.BigEndian.PutUint32(h[8:], uint32(len(data)))
+	return g.conn.tx.frame(h[:], data, len(data))
 }
 
 // windowLocked follows a window update and its flags, and sends it unless the peer needs it no more.
@@ -359,6 +348,7 @@ func (g *guard) sendLocked(id uint32, typ byte, flags uint16, length uint32) {
 	binary.BigEndian.PutUint32(h[4:], id)
 	binary.BigEndian.PutUint32(h[8:], length)
 	g.conn.tx.frame(h[:], nil, 0) // an error here has already ended the session, or soon will
+	g.conn.tx.kick()
 }
 
 // finLocked ends our direction of a stream. yamux is not asked to: its Close would also start a timer that

@@ -82,6 +82,11 @@ func (c *cipherState) update() {
 // due reports that the key has reached its limit of use.
 func (c *cipherState) due() bool { return c.records >= c.softRecords || c.bytes >= c.softBytes }
 
+// dueWithin reports that it will, before so many more records of so many bytes together are sealed.
+func (c *cipherState) dueWithin(records, bytes int) bool {
+	return c.records+uint64(records) > c.softRecords || c.bytes+uint64(bytes) > c.softBytes
+}
+
 // nonce returns the next record's, in a buffer of c's own: one on the stack would escape through cipher.AEAD.
 func (c *cipherState) nonce() []byte {
 	c.next = c.iv

@@ -11,7 +11,7 @@ import (
 
 // A muxStream is what a Stream needs of yamux, which session.go alone may name.
 type muxStream interface {
-	io.ReadWriteCloser
+	io.ReadCloser
 	StreamID() uint32
 	SetReadDeadline(time.Time) error
 }
@@ -142,13 +142,50 @@ func (s *Stream) Write(b []byte) (n int, err error) {
 		if err != nil || n == len(b) {
 			return n, err
 		}
-		k, err := s.mux.Write(b[n : n+room])
-		n += k
-		if err != nil {
-			s.session.conn.tx.room.give(room - k)
-			return n, s.session.why(err)
+		if err := s.send(b[n:n+room], len(b) <= flushed); err != nil {
+			return n, err
 		}
+		n += room
 	}
+}
+
+// flushed is up to how many bytes a Write seals and hands to the operating system itself, if that takes them at once: so
+// they are on their way sooner. More is left to the session's writer, and the caller fetches the next meanwhile.
+const flushed = 8 << 10
+
+func (s *Stream) send(b []byte, flush bool) error {
+	if err := s.session.guard.send(s.flow, b); err != nil {
+		s.session.wind(err)
+		<-s.session.done
+		return s.session.cause
+	}
+	if flush {
+		s.session.conn.tx.flush()
+	} else {
+		s.session.conn.tx.kick()
+	}
+	return nil
+}
+
+// WriteNow writes as much of b as needs no waiting at all, neither for the peer nor for another Write, and returns how much
+// that was; why not more, Write tells. It is for callers that must not wait and have somebody else for the rest.
+func (s *Stream) WriteNow(b []byte) (n int) {
+	if !s.writing.TryLock() {
+		return 0
+	}
+	defer s.writing.Unlock()
+	for n < len(b) {
+		window, err := s.window(s.writeBy.passed())
+		room := min(len(b)-n, window, maxPayload)
+		if err != nil || room == 0 || !s.session.conn.tx.room.takeNow(room) {
+			break
+		}
+		if s.send(b[n:n+room], true) != nil {
+			break
+		}
+		n += room
+	}
+	return n
 }
 
 // reserve waits until the peer's window and the session's queue have room for some of want, and takes it.

@@ -1,0 +1,46 @@
+//go:build unix
+
+package transport
+
+import (
+	"net"
+	"syscall"
+)
+
+// A writeNow writes to a connection as much as that takes without waiting. One goroutine at a time may use it.
+type writeNow struct {
+	raw syscall.RawConn
+	b   []byte
+	n   int
+	try func(fd uintptr) bool // a method value, made once
+}
+
+// newWriteNow returns nil for a connection that is none of the operating system's.
+func newWriteNow(conn net.Conn) *writeNow {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	w := &writeNow{raw: raw}
+	w.try = w.writeTo
+	return w
+}
+
+// write returns how much was written. Why not all was is for a Write that waits to find out.
+func (w *writeNow) write(b []byte) int {
+	w.b, w.n = b, 0
+	w.raw.Write(w.try)
+	w.b = nil
+	return w.n
+}
+
+func (w *writeNow) writeTo(fd uintptr) bool {
+	if n, err := syscall.Write(int(fd), w.b); err == nil {
+		w.n = n
+	}
+	return true // never wait
+}
