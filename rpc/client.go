@@ -201,6 +201,16 @@ func (c *Client) keepLocked(s ender) error {
 	return c.err
 }
 
+// cancelStream tells the server that a stream was given up, on the stream of small calls as it is now.
+func (c *Client) cancelStream(id uint64) {
+	c.mu.Lock()
+	shared := c.shared
+	c.mu.Unlock()
+	if shared != nil {
+		shared.cancel(id)
+	}
+}
+
 // forget is called once by every stream that ends.
 func (c *Client) forget(s ender) {
 	c.mu.Lock()
@@ -217,8 +227,9 @@ func (c *Client) readEnded(cs *clientStream, err error) {
 	case errors.Is(err, ErrProtocol):
 		c.violated(err)
 	case cause != nil:
-		c.stop(lost(cause))
-		cs.end(lost(cause))
+		err := c.lost(cause)
+		c.stop(err)
+		cs.end(err)
 	case err == io.EOF:
 		cs.end(fmt.Errorf("the peer closed the stream: %w", io.ErrUnexpectedEOF))
 	default:
@@ -241,6 +252,16 @@ func (c *Client) writeEnded(cs *clientStream, err error) {
 		return
 	}
 	cs.end(err)
+}
+
+// lost is the error of a session that ended: because the peer broke the rules, if it did.
+func (c *Client) lost(cause error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(c.err, ErrProtocol) {
+		return c.err
+	}
+	return lost(cause)
 }
 
 // lost is the error of a session that ended by itself.

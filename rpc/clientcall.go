@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Do makes a unary call: see Caller.
@@ -11,36 +12,51 @@ func (c *Client) Do(ctx context.Context, req *Request) (*Response, error) {
 	if len(c.opts.Interceptors) == 0 {
 		return c.do(ctx, req)
 	}
-	sent := false
+	var tries attempts
 	resp, err := chainUnary(c.opts.Interceptors, func(ctx context.Context, req *Request) (*Response, error) {
-		sent = true
-		return c.do(ctx, req)
+		tries.begin()
+		resp, err := c.do(ctx, req)
+		tries.end(err)
+		return resp, err
 	})(ctx, req)
 	switch {
 	case err != nil:
-		return nil, intercepted(err, sent)
+		return nil, tries.intercepted(err)
 	case resp == nil:
-		return nil, intercepted(Errorf(Internal, "an interceptor returned neither a response nor an error"), sent)
+		return nil, tries.intercepted(Errorf(Internal, "an interceptor returned neither a response nor an error"))
 	}
 	return resp, nil
 }
 
-// intercepted makes an *Error of what an interceptor returned. sent says whether it has called next.
-func intercepted(err error, sent bool) error {
-	e, ok := errors.AsType[*Error](err)
+// An attempts counts what interceptors make of a call: they may call next never, again, or from other goroutines.
+type attempts struct{ all, noRun atomic.Int64 }
+
+func (a *attempts) begin() { a.all.Add(1) }
+
+// end notes that an attempt did not run, if err says so.
+func (a *attempts) end(err error) {
+	if o := OutcomeOf(err); err != nil && (o == NotSent || o == NotExecuted) {
+		a.noRun.Add(1)
+	}
+}
+
+// intercepted makes an *Error of what an interceptor returned. It says that the call did not run only if no attempt did.
+func (a *attempts) intercepted(err error) error {
+	none, mayHaveRun := a.all.Load() == 0, a.all.Load() > a.noRun.Load()
+	e, _ := errors.AsType[*Error](err)
+	if e == nil {
+		e, _ = errors.AsType[*Error](fail(CodeOf(err), OutcomeUnknown, "", err))
+	}
+	own := *e
 	switch {
-	case ok && e != nil && sent:
-		return e
-	case ok && e != nil: // Errorf's, for example
-		own := *e
+	case none:
 		own.Outcome = NotSent
-		return &own
+	case mayHaveRun && (e.Outcome == NotSent || e.Outcome == NotExecuted):
+		own.Outcome = OutcomeUnknown
+	case !mayHaveRun && e.Outcome != NotSent:
+		own.Outcome = NotExecuted
 	}
-	outcome := NotSent
-	if sent {
-		outcome = OutcomeUnknown
-	}
-	return fail(CodeOf(err), outcome, "", err)
+	return &own
 }
 
 // do is Do behind the interceptors.

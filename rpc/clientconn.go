@@ -13,12 +13,17 @@ func (c *Client) OpenConn(ctx context.Context, method string) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.message()
-	if err == nil && m != nil {
-		err = s.lost(violation("an item on a connection"))
+	var m *message
+	for err == nil && !s.headed { // a goaway comes before the header
+		m, err = s.message()
 	}
-	if err == io.EOF {
-		err = s.lost(violation("the end of a stream on a connection"))
+	switch {
+	case m != nil:
+		err = s.lost(violation("an item on a connection"))
+	case err == io.EOF:
+		bad := violation("the end of a stream on a connection")
+		c.violated(bad)
+		err = fail(Unavailable, OutcomeUnknown, "", bad)
 	}
 	if o.received != nil {
 		*o.received = Received{s.header, s.trailer}
@@ -34,9 +39,9 @@ func (s *openStream) take() (net.Conn, error) {
 	c := s.client
 	conn := &rawConn{Conn: s.conn, early: s.in.rest()}
 	conn.closed = func() { c.forget(conn); c.leave() }
-	if !s.unbind() { // ctx has ended
+	if !s.unbind() && s.ctx.Err() != nil {
 		return nil, s.cancel(failContext(s.ctx, OutcomeUnknown))
-	}
+	} // otherwise the stream has ended, which is found below, or nothing has
 	s.mu.Lock()
 	s.taken = s.err == nil // from now on nothing but the connection ends it
 	taken := s.taken

@@ -14,16 +14,18 @@ func (c *Client) Open(ctx context.Context, req *Request) (RawStream, error) {
 	if len(c.opts.Interceptors) == 0 {
 		return c.openStream(ctx, req)
 	}
-	sent := false
+	var tries attempts
 	s, err := chainOpen(c.opts.Interceptors, func(ctx context.Context, req *Request) (RawStream, error) {
-		sent = true
-		return c.openStream(ctx, req)
+		tries.begin()
+		s, err := c.openStream(ctx, req)
+		tries.end(err)
+		return s, err
 	})(ctx, req)
 	switch {
 	case err != nil:
-		return nil, intercepted(err, sent)
+		return nil, tries.intercepted(err)
 	case s == nil:
-		return nil, intercepted(Errorf(Internal, "an interceptor returned neither a stream nor an error"), sent)
+		return nil, tries.intercepted(Errorf(Internal, "an interceptor returned neither a stream nor an error"))
 	}
 	return s, nil
 }
@@ -57,7 +59,6 @@ type openStream struct {
 	client *Client
 	ctx    context.Context
 	id     uint64
-	shared *clientStream // carries the cancel
 
 	receiving sync.Mutex // one receiver at a time; protects held and headed
 	held      *message   // an item that came while Header waited
@@ -97,40 +98,50 @@ func (c *Client) begin(ctx context.Context, req *Request, form byte, last []byte
 
 // beginEntered is begin for a call that was let in. It returns a stream with its error if that has ended already.
 func (c *Client) beginEntered(ctx context.Context, h *callHead, last []byte) (*openStream, error) {
-	shared, err := c.sharedStream(ctx) // as for a large call
-	if err != nil {
+	if _, err := c.sharedStream(ctx); err != nil { // as for a large call
 		return nil, notSent(ctx, err)
 	}
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, notSent(ctx, err)
 	}
-	s := &openStream{client: c, ctx: ctx, shared: shared, id: c.ids.Add(1),
+	s := &openStream{client: c, ctx: ctx, id: c.ids.Add(1),
 		items: items{conn: conn, in: newFrameReader(conn), pack: packer{c.opts.CompressOver}, limits: &c.opts}}
-	c.mu.Lock()
-	err = c.keepLocked(s)
-	c.mu.Unlock()
-	timeout, ok := uint64(0), true
+	ok := true
 	if h.form == formStream { // a connection outlives the context that it was opened with
-		timeout, ok = remaining(ctx)
+		h.timeout, ok = remaining(ctx)
 	}
-	if h.timeout = timeout; err == nil && !ok {
+	c.mu.Lock()
+	if err = c.err; err == nil && !ok {
 		err = context.DeadlineExceeded
 	}
+	if err == nil {
+		c.streams[s] = struct{}{}
+	}
+	c.mu.Unlock()
 	if err != nil {
-		c.forget(s)
 		conn.Close()
 		return nil, notSent(ctx, err)
 	}
+	unbind := context.AfterFunc(ctx, func() { s.cancel(failContext(ctx, OutcomeUnknown)) })
 	s.mu.Lock()
-	s.unbind = context.AfterFunc(ctx, func() { s.cancel(failContext(ctx, OutcomeUnknown)) })
+	s.unbind = unbind
+	ended := s.err
 	s.mu.Unlock()
+	if ended != nil { // by the client's end, or its context's
+		unbind()
+		own := *ended.(*Error)
+		own.Outcome = NotSent
+		return s, &own
+	}
+	b := append(appendOpen(nil, s.id, h), last...)
+	n := min(len(b), writeChunk)
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if err := s.writeLocked(append(appendOpen(nil, s.id, h), last...), nil); err != nil {
+	if err := s.writeLocked(b[:n:n], b[n:]); err != nil && (ctx.Err() != nil || sessionErr(c.sess) != nil) {
 		return s, s.lost(err)
 	}
-	return s, nil
+	return s, nil // if it was refused already Recv tells
 }
 
 // Send sends a message: see MessageStream. Its error is io.EOF, one that matches ErrStreamDone, or an *Error.
@@ -290,7 +301,7 @@ func (s *openStream) lost(err error) error {
 	case limited && !time.Now().Before(deadline): // the server was quicker to see it
 		return s.cancel(fail(DeadlineExceeded, OutcomeUnknown, "", context.DeadlineExceeded))
 	case cause != nil:
-		err = lost(cause)
+		err = s.client.lost(cause)
 		s.client.stop(err)
 	}
 	return s.endWith(fail(Unavailable, OutcomeUnknown, "the stream was cut", cut(err)))
@@ -308,7 +319,7 @@ func (s *openStream) cancel(err error) error {
 	over := s.err != nil || s.taken
 	s.mu.Unlock()
 	if !over {
-		s.shared.cancel(s.id)
+		s.client.cancelStream(s.id)
 	}
 	return s.endWith(err)
 }
@@ -324,8 +335,11 @@ func (s *openStream) endWith(err error) error {
 		return s.err
 	}
 	s.err = err
+	unbind := s.unbind
 	s.mu.Unlock()
-	s.unbind()
+	if unbind != nil {
+		unbind()
+	}
 	s.conn.Close()
 	s.client.forget(s)
 	s.client.leave()

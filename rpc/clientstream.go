@@ -128,10 +128,17 @@ func (cs *clientStream) abandon(cl *call) (outcome Outcome, given bool) {
 	return OutcomeUnknown, true
 }
 
-// cancel tells the server that a call was given up. It does not wait for room: there is at most one, of 15 bytes, for each
-// call that was sent.
+// maxCancels is how many bytes may wait to be written before cancels are left out: a peer that takes nothing for so long does
+// not get to them.
+const maxCancels = outboxLimit + 256<<10
+
+// cancel tells the server that a call or a stream was given up. It does not wait for room.
 func (cs *clientStream) cancel(id uint64) {
-	cs.out.put(appendCancel(cs.out.begin(), id), 0, 0)
+	b := cs.out.begin()
+	if len(b) < maxCancels {
+		b = appendCancel(b, id)
+	}
+	cs.out.put(b, 0, 0)
 	cs.out.flush(false)
 }
 

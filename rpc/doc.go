@@ -27,7 +27,7 @@
 //
 // A context's deadline and its end reach the handler. When a context ends its call returns at once, whatever the peer does.
 // A handler that panics harms only its own call. After Server.Shutdown returned nil, every call that a handler took was
-// answered, but for clients that took longer than five seconds to take the answer.
+// answered, and its answer handed to the session; a client that takes none keeps Shutdown waiting until its context ends.
 //
 // What a peer sends is bounded before it is allocated, and checked before msgpack decodes it (Check). A peer that breaks
 // the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a
@@ -35,6 +35,9 @@
 // stream of calls 256 KiB of unwritten replies, for any stream 16 KiB of unread bytes, and one message while it is read.
 //
 // # What it does not promise
+//
+// Handlers that call back take part in the limits: if they fill Options.MaxCalls, and what they wait for calls them again,
+// those calls wait for their turn until a deadline ends them. Give calls back a deadline.
 //
 // Calls have no order among each other, even those of one goroutine if their sizes differ. A handler that ignores its
 // context cannot be stopped: Close leaves it behind, and its reply is dropped. A session whose client opens its first stream
@@ -51,7 +54,8 @@
 //	Server          the callers of Serve and ServeSession; Serve runs one a session; per session one that closes; per stream
 //	                a reader until its use is known, per stream of calls a writer besides. Stopped by Shutdown, Close, the
 //	                context or the session's end; ServeSession waits.
-//	handlers        one a call, stream or connection; for OnSession one. Stopped by their context; Shutdown waits for them.
+//	handlers        one a call, stream or connection. Stopped by their context; Shutdown waits for them.
+//	OnSession       one a session. Stopped by its context, which ends with the session; nobody waits.
 //	callers         streams and connections have no goroutine on the caller's side: who sends and receives does the work.
 //	lock order      serverSession.mu, outbox.mu, room.mu; clientStream.mu, outbox.mu, room.mu; items.writing and receiving
 //	                before openStream.mu or serverCall.mu, and they alone are held while a stream blocks. Client.mu and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -173,6 +174,8 @@ func statusOf(err error, kinds []ErrorKind) *wireStatus {
 	if s.code == OK || s.code > Unauthenticated {
 		s.code = Unknown
 	}
+	// What only this package says must not come through from another server's error.
+	s.details = slices.DeleteFunc(slices.Clone(s.details), func(d Detail) bool { return strings.HasPrefix(d.Name, builtIn) })
 	s.text, s.details = clip(s.text), clipDetails(s.details)
 	return s
 }

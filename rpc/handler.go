@@ -36,7 +36,7 @@ func Call[Resp any](ctx context.Context, c Caller, method string, req any) (Resp
 	if err != nil {
 		return resp, err
 	}
-	if _, checked := c.(*Client); !checked {
+	if client, ok := c.(*Client); !ok || len(client.opts.Interceptors) > 0 { // otherwise it was checked
 		err = Check(reply)
 	}
 	if err == nil {

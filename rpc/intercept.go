@@ -35,7 +35,7 @@ type StreamFunc func(ctx context.Context, req *Request, s MessageStream) error
 // receives.
 type MessageStream interface {
 	// Send sends a message. It waits while the other side lags behind by more than the session's window. It fails with
-	// io.EOF when the other side has ended the stream: Recv tells how. It does not keep the message.
+	// io.EOF when the stream has ended, well or not: Recv tells how. It does not keep the message.
 	Send(message Raw) error
 	// Recv returns the next message, which is the caller's to keep, or io.EOF once the other side has said that there are no more.
 	// However the stream is lost, that is another error.

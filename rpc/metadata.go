@@ -86,6 +86,16 @@ func metadataSize(m Metadata) int {
 	return n
 }
 
+// empty reports whether there is no value: a key without one is not sent.
+func (m Metadata) empty() bool {
+	for _, values := range m {
+		if len(values) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // An outgoing is what a context says of the calls that are made with it.
 type outgoing struct {
 	header    Metadata

@@ -130,7 +130,7 @@ func (m ClientStream[Item, Resp]) Handle(s *Server, fn func(ctx context.Context,
 }
 
 // Call calls the method with the messages that items yields, and returns its reply. A handler may end the call before it
-// has taken them all.
+// has taken them all. When ctx ends Call returns at once, unless items is waiting to yield.
 func (m ClientStream[Item, Resp]) Call(ctx context.Context, c Caller, items iter.Seq[Item]) (Resp, error) {
 	var none Resp
 	s, err := open[Item, Resp](ctx, c, m.Name, nil)
@@ -194,21 +194,35 @@ func (s *OpenStream[S, R]) Trailer() Metadata { return s.raw.Trailer() }
 
 // Close gives the stream up, unless it has ended: the handler's context is cancelled. It returns nil.
 func (s *OpenStream[S, R]) Close() error {
+	err := s.raw.Close()
 	if s.received != nil {
-		header, _ := s.raw.Header()
+		header, _ := s.raw.Header() // what has come: it waits no more
 		*s.received = Received{header, s.raw.Trailer()}
 	}
-	return s.raw.Close()
+	return err
 }
 
 // reply is the only message of a client stream's handler.
 func (s *OpenStream[S, R]) reply() (R, error) {
-	var none R
-	reply, err := s.one()
-	if err == nil || CodeOf(err) != Unknown {
-		return reply, err
+	var reply, none R
+	wrong := func(err error) (R, error) { return none, fail(Internal, Executed, "the reply", err) }
+	body, err := s.raw.Recv()
+	switch {
+	case err == io.EOF:
+		return wrong(errors.New("the handler ended well without one"))
+	case err != nil:
+		return none, err
 	}
-	return none, err
+	if err := decodeFrom(s.raw, body, &reply); err != nil {
+		return wrong(err)
+	}
+	switch _, err := s.raw.Recv(); {
+	case err == nil:
+		return wrong(errors.New("there are two"))
+	case err != io.EOF:
+		return none, err
+	}
+	return reply, nil
 }
 
 // A Stream is an end of a stream of messages: it sends S and receives R. One goroutine may send while another receives. A
@@ -227,15 +241,35 @@ func (s *Stream[S, R]) Send(message S) error {
 // Recv returns the next message, or io.EOF once the other side has said that there are no more.
 func (s *Stream[S, R]) Recv() (R, error) {
 	var message R
-	body, err := s.raw.Recv()
-	if err == nil {
-		err = decodeItem(body, &message)
-	}
-	if err != nil {
+	if err := recvInto(s.raw, &message); err != nil {
 		var none R
 		return none, err
 	}
 	return message, nil
+}
+
+// recvInto receives a message into what v points to.
+func recvInto(s MessageStream, v any) error {
+	body, err := s.Recv()
+	if err != nil {
+		return err
+	}
+	if err := decodeFrom(s, body, v); err != nil {
+		return Errorf(InvalidArgument, "the message: %w", err)
+	}
+	return nil
+}
+
+// decodeFrom decodes a message of s. What an interceptor has had in its hands is checked again.
+func decodeFrom(s MessageStream, body Raw, v any) error {
+	switch s.(type) {
+	case *openStream, *handlerStream:
+	default:
+		if err := Check(body); err != nil {
+			return err
+		}
+	}
+	return decode(body, v)
 }
 
 // All yields the messages until there are no more. If the stream breaks off it yields an error, last.
@@ -248,14 +282,6 @@ func (s *Stream[S, R]) All() iter.Seq2[R, error] {
 			}
 		}
 	}
-}
-
-// decodeItem is decode for a message of a stream.
-func decodeItem(body Raw, v any) error {
-	if err := decode(body, v); err != nil {
-		return Errorf(InvalidArgument, "the message: %w", err)
-	}
-	return nil
 }
 
 // one returns the message of a side that sends exactly one.

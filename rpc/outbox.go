@@ -39,6 +39,7 @@ type outbox struct {
 	handed    uint64 // the last call whose last byte was handed to Write; ids grow along a stream
 	finishing bool   // run ends once buf is empty
 	err       error  // first error, sticky
+	lost      bool   // messages were, with err
 }
 
 // A nowWriter is a stream that can write without waiting, as *transport.Stream can. WriteNow returns how many bytes it took;
@@ -123,12 +124,20 @@ func (o *outbox) fail(err error) (handed uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
+		o.lost = len(o.buf) > 0 || o.writing
 		o.err = err
 		o.buf, o.marks, o.spare = nil, nil, batch{}
 		o.room.close(err)
 		o.cond.Signal()
 	}
 	return o.handed
+}
+
+// lostTo reports whether it was cause that ended the outbox, before all was written.
+func (o *outbox) lostTo(cause error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lost && o.err == cause
 }
 
 // drained waits until all that was put in is written, or the outbox or ctx has ended.

@@ -173,12 +173,9 @@ func clientStreamMethod(f reflect.Value, seq, resp reflect.Type) *method {
 		items := reflect.MakeFunc(seq, func(args []reflect.Value) []reflect.Value {
 			for {
 				v, failed := reflect.New(item), reflect.New(errorType).Elem()
-				body, err := s.Recv()
+				err := recvInto(s, v.Interface())
 				if err == io.EOF {
 					return nil
-				}
-				if err == nil {
-					err = decodeItem(body, v.Interface())
 				}
 				if err != nil {
 					v = reflect.New(item)

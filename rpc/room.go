@@ -24,7 +24,10 @@ type waiter struct {
 func newRoom(limit int) *room { return &room{limit: limit, closed: make(chan struct{})} }
 
 // acquire takes n, waiting in turn. It fails with the context's error, or with the one that the room was closed with.
-func (r *room) acquire(ctx context.Context, n int) error {
+func (r *room) acquire(ctx context.Context, n int) error { return r.acquireUntil(ctx, n, nil, nil) }
+
+// acquireUntil is acquire that waits no longer than until stop is closed, and then fails with stopped.
+func (r *room) acquireUntil(ctx context.Context, n int, stop <-chan struct{}, stopped error) error {
 	r.mu.Lock()
 	if r.err != nil {
 		defer r.mu.Unlock()
@@ -47,6 +50,8 @@ func (r *room) acquire(ctx context.Context, n int) error {
 		err = ctx.Err()
 	case <-r.closed:
 		err = r.err
+	case <-stop:
+		err = stopped
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

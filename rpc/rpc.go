@@ -59,7 +59,7 @@ const (
 // default. Where a Client answers calls (Handlers) its limits are those of that Server.
 type Options struct {
 	// MaxSend and MaxReceive limit a message in bytes, with an envelope of up to 300 bytes and metadata; default 4 MiB, at
-	// least 64 KiB, at most 1 GiB. A sender refuses more with ErrTooLarge; to a receiver more fails its call as ResourceExhausted.
+	// least 64 KiB, at most 64 KiB less than 1 GiB. A sender refuses more with ErrTooLarge; to a receiver more fails its call as ResourceExhausted.
 	MaxSend, MaxReceive int
 	// MaxStreams limits, for a Server, the streams of messages and connections that run at once for one session; one more fails at
 	// once as ResourceExhausted, not executed. Default 1024. For a Client it limits the calls with large requests in flight, each of which
@@ -109,7 +109,7 @@ func (o Options) withDefaults(streams int) Options {
 	set(&o.MaxSend, DefaultMaxMessage)
 	set(&o.MaxReceive, DefaultMaxMessage)
 	for _, v := range []*int{&o.MaxSend, &o.MaxReceive} {
-		*v = min(max(*v, 64<<10), maxFrame) // any envelope is below 64 KiB
+		*v = min(max(*v, 64<<10), maxFrame-64<<10) // any envelope is below 64 KiB
 	}
 	set(&o.MaxStreams, streams)
 	set(&o.MaxCalls, 1024)

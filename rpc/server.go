@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -74,7 +75,7 @@ func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 		return ErrServerClosed
 	}
 	if f := s.opts.OnSession; f != nil {
-		go f(ss.ctx, ss.caller())
+		go s.onSession(f, ss)
 	}
 	err := ss.serve()
 	ss.finish()
@@ -82,6 +83,18 @@ func (s *Server) ServeSession(ctx context.Context, sess Session) error {
 		return nil // the peer, or the caller, closed the session in good order
 	}
 	return err
+}
+
+// onSession runs Options.OnSession. Its panic harms only itself.
+func (s *Server) onSession(f func(context.Context, Caller), ss *serverSession) {
+	returned := false
+	defer func() {
+		if !returned {
+			s.opts.Logger.Error("rpc: OnSession panicked", "panic", recover(), "stack", string(debug.Stack()))
+		}
+	}()
+	f(ss.ctx, ss.caller())
+	returned = true
 }
 
 // keep lists a session, unless the server was stopped.

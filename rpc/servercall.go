@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,10 +22,10 @@ type serverCall struct {
 	form            byte
 	flags           byte
 	req             Request
-	held            int  // bytes of the session's room for requests; as reached
-	turned          bool // as reached: it counts among the handlers that run
-	reached         bool // the handler was called; the call's goroutine alone writes and reads it
-	canceled        bool // the caller gave up: no answer is wanted. Under serverSession.mu
+	held            int          // bytes of the session's room for requests; the call's goroutine's
+	turned          bool         // the same: it counts among the handlers that run
+	canceled        bool         // the caller gave up: no answer is wanted. Under serverSession.mu
+	runs            atomic.Int64 // how often the handler was called; answered once it can be no more
 
 	mu              sync.Mutex // protects what is sent with the answer
 	header, trailer Metadata
@@ -154,22 +156,48 @@ func refuse(code Code, text string) error {
 	return &refusal{&wireStatus{code: code, outcome: NotExecuted, text: text}}
 }
 
+// answered is serverCall.runs once it is said that the handler did not run: so it must not.
+const answered = math.MinInt64
+
+var errAnsweredCall = errors.New("rpc: the call was answered, as not executed, before an interceptor called next")
+
+// reach counts a call of the handler. An interceptor may make several, and from other goroutines. It reports whether the handler
+// may run.
+func (sc *serverCall) reach() bool { return sc.runs.Add(1) > 0 }
+
+// ran returns how often the handler was called. If never, it never will be.
+func (sc *serverCall) ran() int64 {
+	if sc.runs.CompareAndSwap(0, answered) {
+		return 0
+	}
+	return max(sc.runs.Load(), 0)
+}
+
 // statusFor is what the caller is told of err. It may panic, since a handler's error may.
 func (sc *serverCall) statusFor(err error) *wireStatus {
+	var s *wireStatus
+	ran := sc.ran()
 	if r, ok := errors.AsType[*refusal](err); ok {
-		return r.status
+		own := *r.status
+		if s = &own; ran > 1 { // this time it was refused; the time before it may have run
+			s.outcome = Executed
+		}
+		return s
 	}
-	s := statusOf(err, sc.ss.srv.opts.Errors)
-	if !sc.reached {
+	if s = statusOf(err, sc.ss.srv.opts.Errors); ran == 0 {
 		s.outcome = NotExecuted
 	}
 	return s
 }
 
-// panicked logs a handler's panic and is what the caller is told of it.
+// panicked logs a panic and is what the caller is told of it.
 func (sc *serverCall) panicked(value any) *wireStatus {
 	sc.ss.srv.opts.Logger.Error("rpc: handler panicked", "method", sc.req.Method, "panic", value, "stack", string(debug.Stack()))
-	return &wireStatus{code: Internal, outcome: Executed, text: "the handler failed"}
+	s := &wireStatus{code: Internal, outcome: Executed, text: "the handler failed"}
+	if sc.ran() == 0 { // it was an interceptor, or Authorize
+		s.outcome = NotExecuted
+	}
+	return s
 }
 
 // execute runs the handler, in turn, unless there is a reason not to.
@@ -196,11 +224,16 @@ func (sc *serverCall) execute(m *method, packed bool) (Raw, error) {
 	}
 	list := sc.ss.srv.opts.Interceptors
 	if len(list) == 0 {
-		sc.reached = true
+		sc.reach()
 		return m.unary(sc, &sc.req)
 	}
 	resp, err := chainUnary(list, func(ctx context.Context, req *Request) (*Response, error) {
-		sc.reached = true
+		if !sc.reach() {
+			return nil, errAnsweredCall
+		}
+		if err := Check(req.Body); err != nil { // an interceptor may have made it of what a peer sent
+			return nil, refuse(InvalidArgument, strings.TrimPrefix(err.Error(), "rpc: "))
+		}
 		reply, err := m.unary(ctx, req)
 		if err != nil {
 			return nil, err
@@ -229,7 +262,7 @@ func notServed(m *method, asked string) string {
 // client that takes no answers does not have more and more of them made.
 func (sc *serverCall) turn() error {
 	for i, r := range [...]*room{sc.ss.running, sc.ss.srv.running} {
-		err := r.acquire(sc, 1)
+		err := r.acquireUntil(sc, 1, sc.ss.drained.begun, errDraining)
 		if err == nil {
 			continue
 		}

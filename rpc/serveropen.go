@@ -35,6 +35,15 @@ func (st *serverStream) handle(sc *serverCall, m *method, refused *wireStatus) {
 	}
 	// Whoever waits in Recv or Send returns when the context ends. So does the last message, which is then not wanted.
 	stop := context.AfterFunc(sc, func() { st.conn.Close() })
+	defer func() { // deferred, since a handler may call runtime.Goexit
+		stop()
+		if refused == nil {
+			ss.done(sc)
+		}
+		sc.cancel()
+		st.end(errAnswered)
+		ss.forget(st)
+	}()
 	switch {
 	case refused != nil:
 		refused.outcome = NotExecuted
@@ -42,17 +51,12 @@ func (st *serverStream) handle(sc *serverCall, m *method, refused *wireStatus) {
 	case sc.form == formConn:
 		s.runConn(m)
 	default:
-		if bad := s.guarded(func() error { return s.run(m) }); ss.wanted(sc) {
-			s.end(bad)
-		}
+		s.guard(func() error { return s.run(m) }, func(bad *wireStatus) {
+			if ss.wanted(sc) {
+				s.end(bad)
+			}
+		})
 	}
-	stop()
-	if refused == nil {
-		ss.done(sc)
-	}
-	sc.cancel()
-	st.end(errAnswered)
-	ss.forget(st)
 }
 
 // A handlerStream is the handler's end of a stream of messages.
@@ -75,24 +79,27 @@ func (s *handlerStream) run(m *method) error {
 		return refuse(Unimplemented, notServed(m, "a stream"))
 	}
 	return chainStream(sc.ss.srv.opts.Interceptors, func(ctx context.Context, req *Request, inner MessageStream) error {
-		sc.reached = true
+		if !sc.reach() {
+			return errAnsweredCall
+		}
 		return m.stream(ctx, req, inner)
 	})(sc, &sc.req, s)
 }
 
-// guarded calls f and returns what its error, or its panic, is to the caller; nil if it went well.
-func (s *handlerStream) guarded(f func() error) (bad *wireStatus) {
+// guard calls f and then after, with what f's error or its panic is to the caller; nil if it went well.
+func (s *handlerStream) guard(f func() error, after func(bad *wireStatus)) {
+	var bad *wireStatus
 	returned := false
 	defer func() {
-		if !returned {
+		if !returned { // a panic, or runtime.Goexit, which recover does not see
 			bad = s.call.panicked(recover())
 		}
+		after(bad)
 	}()
 	if err := f(); err != nil {
 		bad = s.call.statusFor(err)
 	}
 	returned = true
-	return bad
 }
 
 // Send sends a message, behind the header.
@@ -113,7 +120,7 @@ func (s *handlerStream) Send(message Raw) error {
 func (s *handlerStream) appendHeader(b []byte, always bool) []byte {
 	s.call.mu.Lock()
 	defer s.call.mu.Unlock()
-	if !s.call.headerSent && (always || len(s.call.header) > 0) {
+	if !s.call.headerSent && (always || !s.call.header.empty()) {
 		b = appendHeader(b, s.call.header)
 	}
 	s.call.headerSent = true
@@ -217,20 +224,21 @@ func (s *handlerStream) runConn(m *method) {
 		})
 		return failed
 	}
-	bad := s.guarded(func() error {
+	s.guard(func() error {
 		if err := sc.authorize(); err != nil {
 			return err
 		}
 		if m == nil || m.conn == nil {
 			return refuse(Unimplemented, notServed(m, "a connection"))
 		}
-		sc.reached = true
+		sc.reach()
 		return m.conn(sc, conn)
+	}, func(bad *wireStatus) {
+		if bad != nil {
+			once.Do(func() { s.end(bad) }) // refused
+		} else {
+			conn.accept()
+		}
+		conn.Close()
 	})
-	if bad != nil {
-		once.Do(func() { s.end(bad) }) // refused
-	} else {
-		conn.accept()
-	}
-	conn.Close()
 }

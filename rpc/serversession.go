@@ -45,7 +45,7 @@ type serverSession struct {
 	open     int // of the calls, streams of messages and connections
 	draining bool
 	over     bool // serve has returned
-	cutCalls bool // this side ended the session while calls ran
+	cutCalls bool // this side ended the session while calls ran or answers waited
 }
 
 func newServerSession(ctx context.Context, srv *Server, sess Session) *serverSession {
@@ -137,6 +137,12 @@ func (ss *serverSession) close() {
 // violated ends the session of a peer that broke the rules.
 func (ss *serverSession) violated(err error) {
 	ss.srv.opts.Logger.Warn("rpc: session ended", "error", err)
+	ss.mu.Lock()
+	back := ss.back
+	ss.mu.Unlock()
+	if back != nil {
+		back.stop(err) // before its streams find the session closed
+	}
 	ss.cancel(err)
 }
 
@@ -234,14 +240,25 @@ func (ss *serverSession) done(sc *serverCall) {
 	ss.mu.Lock()
 	delete(ss.calls, sc.id)
 	ss.countLocked(sc, -1)
-	if ss.ctx.Err() != nil && (ss.parent.Err() != nil || context.Cause(ss.ctx) == ErrServerClosed) {
-		ss.cutCalls = true
-	}
+	ss.noteCutLocked()
 	ss.drainedLocked()
 	last := ss.over && len(ss.calls) == 0
 	ss.mu.Unlock()
 	if last {
 		ss.srv.forget(ss)
+	}
+}
+
+// noteCut notes that a call or its answer was lost, if that is because this side ended the session.
+func (ss *serverSession) noteCut() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.noteCutLocked()
+}
+
+func (ss *serverSession) noteCutLocked() {
+	if ss.ctx.Err() != nil && (ss.parent.Err() != nil || context.Cause(ss.ctx) == ErrServerClosed) {
+		ss.cutCalls = true
 	}
 }
 

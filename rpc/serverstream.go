@@ -36,6 +36,7 @@ type serverStream struct {
 	handed  bool          // it is its handler's; under serverSession.mu
 	flushed chan struct{} // closed when the writer has ended
 	last    uint64        // the last call's id; the reader's alone
+	calls   bool          // a cancel has said that it is a stream of calls; the reader's alone
 }
 
 // errCallerGone is the cause of a handler's context when the caller closed the stream.
@@ -55,6 +56,9 @@ func (st *serverStream) end(cause error) {
 	st.ss.mu.Unlock()
 	if out != nil {
 		out.fail(cause)
+		if out.lostTo(cause) && cause == context.Cause(st.ss.ctx) {
+			st.ss.noteCut()
+		}
 	}
 	st.conn.Close()
 }
@@ -123,8 +127,9 @@ func (st *serverStream) readMessage() error {
 			}
 			return st.accept(&m, n, held)
 		case m.kind == kindCancel:
+			st.calls = true
 			st.ss.cancelCall(m.id)
-		case m.kind == kindOpen && st.last == 0:
+		case m.kind == kindOpen && st.last == 0 && !st.calls:
 			if st.ss.hand(st) {
 				return st.answerOpen(&m)
 			}

@@ -121,7 +121,7 @@ type callHead struct {
 }
 
 // short reports whether a call has nothing that needs kindCall2.
-func (h *callHead) short() bool { return h.flags == 0 && h.requestID == "" && len(h.header) == 0 }
+func (h *callHead) short() bool { return h.flags == 0 && h.requestID == "" && h.header.empty() }
 
 // appendCall2 writes a call of either kind. pack is packed if body is compressed, else 0.
 func appendCall2(b []byte, id uint64, h *callHead, pack byte, body []byte) []byte {
@@ -153,7 +153,7 @@ func appendReply(b []byte, id uint64, body []byte) []byte {
 
 // appendReply2 writes a reply of either kind.
 func appendReply2(b []byte, id uint64, header, trailer Metadata, pack byte, body []byte) []byte {
-	if len(header)+len(trailer) == 0 {
+	if header.empty() && trailer.empty() {
 		b, start := begin(b, kindReply|pack)
 		return end(append(appendUint(b, id), body...), start)
 	}
@@ -170,7 +170,7 @@ func appendPart(b []byte, id uint64, piece []byte) []byte {
 // appendError writes an error of either kind. e is within the limits of W7 and W8.
 func appendError(b []byte, id uint64, e *wireStatus) []byte {
 	kind := byte(kindError)
-	if e.retry != 0 || len(e.details) > 0 || len(e.header)+len(e.trailer) > 0 {
+	if e.retry != 0 || len(e.details) > 0 || !e.header.empty() || !e.trailer.empty() {
 		kind = kindError2
 	}
 	b, start := begin(b, kind)
