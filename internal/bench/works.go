@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// A work is something that peers are compared at. measure returns false for a peer that cannot do it.
+type work struct {
+	name    string
+	fixed   bool // sizes and callers are its own
+	measure func(p peer, bytes, callers int, d time.Duration) (row, bool, error)
+}
+
+var allWorks = []work{
+	{"rpc", false, rpcWork}, {"typed", false, typedWork}, {"bulk", false, bulkWork}, {"handshake", false, handshakeWork},
+	{"idle", true, idleWork}, {"manystreams", false, manyStreamsWork}, {"mixed", true, mixedWork},
+}
+
+// rpcWork echoes bytes.
+func rpcWork(p peer, bytes, callers int, d time.Duration) (row, bool, error) {
+	return withSystem(p, func(s *system) (row, error) {
+		body := make([]byte, bytes)
+		return load(callers, d, func(int) error { return echo(s, body) })
+	}, true)
+}
+
+func echo(s *system, body []byte) error {
+	n, err := s.call(body)
+	if err == nil && n != len(body) {
+		err = fmt.Errorf("%d bytes came back of %d", n, len(body))
+	}
+	return err
+}
+
+// withSystem starts a peer for one measurement.
+func withSystem(p peer, f func(*system) (row, error), can bool) (row, bool, error) {
+	if !can {
+		return row{}, false, nil
+	}
+	s, err := p.start()
+	if err != nil {
+		return row{}, false, err
+	}
+	defer s.close()
+	r, err := f(s)
+	return r, err == nil, err
+}
+
+// typedWork echoes a struct with a body of so many bytes.
+func typedWork(p peer, bytes, callers int, d time.Duration) (row, bool, error) {
+	return withSystem(p, func(s *system) (row, error) {
+		body := make([]byte, bytes)
+		return load(callers, d, func(i int) error {
+			m := Message{ID: int64(i), Name: "some name", Tags: []string{"one", "two"}, Body: body}
+			back, err := s.typed(&m)
+			if err == nil && (back.ID != m.ID || len(back.Body) != bytes) {
+				err = fmt.Errorf("%+v came back", back)
+			}
+			return err
+		})
+	}, p.typed)
+}
+
+// bulkWork writes blocks on streams, one way, and counts those that arrive.
+func bulkWork(p peer, bytes, streams int, d time.Duration) (row, bool, error) {
+	return withSystem(p, func(s *system) (row, error) {
+		block := make([]byte, bytes)
+		writers := make([]writer, streams)
+		for i := range writers {
+			w, err := s.stream()
+			if err != nil {
+				return row{}, err
+			}
+			writers[i] = w
+		}
+		before, start := s.received.Load(), time.Now()
+		r, err := load(streams, d, func(i int) error { _, err := writers[i].Write(block); return err })
+		r.PerSecond = float64(s.received.Load()-before) / float64(bytes) / time.Since(start).Seconds()
+		return r, err
+	}, p.streams)
+}
+
+// handshakeWork makes sessions, mutually authenticated, and ends them.
+func handshakeWork(p peer, _, callers int, d time.Duration) (row, bool, error) {
+	if p.shake == nil {
+		return row{}, false, nil
+	}
+	dial, stop, err := p.shake()
+	if err != nil {
+		return row{}, false, err
+	}
+	defer stop()
+	r, err := load(callers, d, func(int) error { return dial() })
+	return r, err == nil, err
+}
+
+// idleWork measures what a session costs, both ends together, that has made a call and makes no more.
+func idleWork(p peer, _, _ int, _ time.Duration) (row, bool, error) {
+	if p.pool {
+		return row{}, false, nil // it has no session, but many connections
+	}
+	const sessions = 100
+	first, err := p.start() // what is there only once
+	if err != nil {
+		return row{}, false, err
+	}
+	defer first.close()
+	before, goroutines := inUse(), runtime.NumGoroutine()
+	for range sessions {
+		s, err := p.start()
+		if err != nil {
+			return row{}, false, err
+		}
+		defer s.close()
+		if err := echo(s, make([]byte, 1<<10)); err != nil {
+			return row{}, false, err
+		}
+	}
+	time.Sleep(200 * time.Millisecond) // for what is given back after a while
+	return row{Memory: (inUse() - before) / sessions, Allocs: float64(runtime.NumGoroutine()-goroutines) / sessions}, true, nil
+}
+
+func inUse() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapInuse + m.StackInuse)
+}
+
+// manyStreamsWork is rpcWork beside 10,000 idle streams of the same session.
+func manyStreamsWork(p peer, bytes, callers int, d time.Duration) (row, bool, error) {
+	return withSystem(p, func(s *system) (row, error) {
+		for range 10_000 {
+			if err := s.open(); err != nil {
+				return row{}, err
+			}
+		}
+		body := make([]byte, bytes)
+		return load(callers, d, func(int) error { return echo(s, body) })
+	}, p.opens)
+}
+
+// mixedWork measures the small calls of 4 callers beside 4 that send 1 MiB.
+func mixedWork(p peer, _, _ int, d time.Duration) (row, bool, error) {
+	return withSystem(p, func(s *system) (row, error) {
+		small, large := make([]byte, 64), make([]byte, 1<<20)
+		var over atomic.Bool
+		failed := make(chan error, 4)
+		for range 4 {
+			go func() {
+				var err error
+				for err == nil && !over.Load() {
+					err = echo(s, large)
+				}
+				failed <- err
+			}()
+		}
+		r, err := load(4, d, func(int) error { return echo(s, small) })
+		over.Store(true)
+		for range 4 {
+			if e := <-failed; err == nil {
+				err = e
+			}
+		}
+		return r, err
+	}, true)
+}
