@@ -162,20 +162,8 @@ func timestamp(b []byte, off int) (int, error) {
 	return size, nil
 }
 
-// Check reports whether b is exactly one msgpack value that this package carries; otherwise the error matches
-// ErrBadMessage. It takes time linear in len(b), and little memory but for maps of more than 16 keys, at most about 200
-// bytes a key and one copy of b. Rules: lengths within the bytes there are, at most 32 containers deep, at most 100,000 values,
-// text in UTF-8, map keys that are text or integers and differ, no extension but the timestamp, nothing after the value.
-func Check(b []byte) error {
-	if t, err := next(b, 0); err != nil || t.kind != tokArray && t.kind != tokMap { // most echoes, without a checker
-		if err == nil && t.end != len(b) {
-			err = &badMessage{"bytes after the value", t.end}
-		}
-		return err
-	}
-	c := checker{b: b}
-	return c.run()
-}
+// pairs is up to how many keys of a map are compared with each other.
+const pairs = 16
 
 // A level is one open container.
 type level struct {
@@ -198,6 +186,14 @@ type checker struct {
 	open  [maxDepth]level
 	depth int
 	keys  []token // of all open maps, each its first 16
+}
+
+// clear forgets what was checked.
+func (c *checker) clear() {
+	for i := range c.depth { // run has failed
+		c.open[i].set = nil
+	}
+	c.b, c.text, c.depth, c.keys = nil, "", 0, c.keys[:0]
 }
 
 func (c *checker) run() error {
@@ -244,7 +240,6 @@ func (c *checker) run() error {
 // key checks B6. Up to 16 keys are compared in pairs; more go to a set, whose hash is seeded, so no peer can pick
 // colliding keys.
 func (c *checker) key(top *level, t token, off int) error {
-	const pairs = 16
 	if t.kind != tokStr && t.kind != tokInt {
 		return &badMessage{"a map key that is neither text nor integer", off}
 	}
@@ -254,9 +249,6 @@ func (c *checker) key(top *level, t token, off int) error {
 			if k.kind == t.kind && k.num == t.num && k.neg == t.neg && string(c.b[k.start:k.end]) == string(c.b[t.start:t.end]) {
 				return &badMessage{"a map key twice", off}
 			}
-		}
-		if c.keys == nil {
-			c.keys = make([]token, 0, pairs)
 		}
 		c.keys = append(c.keys, t)
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -191,6 +192,9 @@ func (cs *clientStream) answered(m *message, owned bool) error {
 	cl := cs.calls[m.id]
 	over := cl != nil && len(cl.parts)+len(m.body) > limit
 	if m.kind == kindPart && cl != nil && !over {
+		if cap(cl.parts)-len(cl.parts) < len(m.body) { // append alone would grow by quarters, and copy five times as much
+			cl.parts = slices.Grow(cl.parts, max(len(m.body), len(cl.parts)))
+		}
 		cl.parts = append(cl.parts, m.body...) // under mu: a call that ends is used again
 		cs.mu.Unlock()
 		return nil

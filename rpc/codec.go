@@ -16,6 +16,7 @@ type Raw []byte
 var (
 	encoders = sync.Pool{New: func() any { return &encoder{enc: msgpack.NewEncoder(nil)} }}
 	decoders = sync.Pool{New: func() any { return &decoder{dec: msgpack.NewDecoder(nil)} }}
+	checkers = sync.Pool{New: func() any { return &checker{keys: make([]token, 0, 2*pairs)} }}
 )
 
 type encoder struct {
@@ -30,6 +31,25 @@ type decoder struct {
 
 // keepBuffer is the largest buffer, in bytes, that goes back to a pool or stays with an idle stream.
 const keepBuffer = 64 << 10
+
+// Check reports whether b is exactly one msgpack value that this package carries; otherwise the error matches
+// ErrBadMessage. It takes time linear in len(b), and little memory but for maps of more than 16 keys, at most about 200
+// bytes a key and one copy of b. Rules: lengths within the bytes there are, at most 32 containers deep, at most 100,000 values,
+// text in UTF-8, map keys that are text or integers and differ, no extension but the timestamp, nothing after the value.
+func Check(b []byte) error {
+	if t, err := next(b, 0); err != nil || t.kind != tokArray && t.kind != tokMap { // most echoes, without a checker
+		if err == nil && t.end != len(b) {
+			err = &badMessage{"bytes after the value", t.end}
+		}
+		return err
+	}
+	c := checkers.Get().(*checker)
+	c.b = b
+	err := c.run()
+	c.clear()
+	checkers.Put(c)
+	return err
+}
 
 // encode returns v as one msgpack value. Strings, byte slices and Raw take no reflection.
 func encode(v any) (Raw, error) {

@@ -50,7 +50,7 @@ func (f *frameReader) payload(n int) (p []byte, owned bool, err error) {
 	} else {
 		owned = true
 		for len(p) < n && err == nil {
-			p = slices.Grow(p, min(n-len(p), max(readBuffer, len(p))))
+			p = slices.Grow(p, min(n-len(p), max(readBuffer, 3*len(p))))
 			end := min(n, cap(p))
 			var m int
 			m, err = io.ReadFull(f.br, p[len(p):end])
