@@ -50,7 +50,7 @@
 // # Goroutines and locks
 //
 //	Client          one accepts the peer's streams, one opens the shared stream, one closes the session; per stream of calls
-//	                a reader and a writer. Stopped by Close or the session's end; Close waits.
+//	                a reader and a writer, of what its callers cannot write at once. Stopped by Close or the session's end; Close waits.
 //	Server          the callers of Serve and ServeSession; Serve runs one a session; per session one that closes; per stream
 //	                a reader until its use is known, per stream of calls a writer besides. Stopped by Shutdown, Close, the
 //	                context or the session's end; ServeSession waits.

@@ -16,6 +16,10 @@ import (
 //	Context(context.Context) context.Context // decorates the context of every handler, with the verified peer for example
 //	Done() <-chan struct{}                   // closed when the session has ended
 //	Err() error                              // why it ended; nil before
+//
+// and its streams
+//
+//	WriteNow(b []byte) int                   // writes what needs no waiting, and returns how much: small messages leave sooner
 type Session interface {
 	Open(ctx context.Context) (net.Conn, error)
 	Accept() (net.Conn, error)

@@ -45,8 +45,12 @@
 // A session has three goroutines, and a timer:
 //
 //	yamux's receiving one    reads records, checks frames, ends the session     until the raw connection ends
-//	yamux's sending one      queues frames, never blocks                        until yamux is closed
+//	yamux's sending one      queues window updates, never blocks                until yamux is closed
 //	Session.write            seals and writes what is queued                    until the last record is out
+//
+// A Write of up to 8 KiB, and WriteNow, seal and write what is queued themselves, as far as the operating system takes it
+// at once, unless somebody is at it: txHalf.busy says who has the cipher. Streams frame their data themselves; yamux opens,
+// accepts and ends streams, reads, and grants windows.
 //
 // Session.Close waits for all three. A Listener has one, and one for each handshake; its Close waits for them.
 //
@@ -59,6 +63,6 @@
 //
 // # Reading order
 //
-// SPEC.md, messages.go and handshake.go, schedule.go and record.go, conn.go, guard.go, session.go, stream.go,
+// SPEC.md, messages.go and handshake.go, schedule.go and record.go, conn.go, tx.go, guard.go, session.go, stream.go,
 // ending.go. Comments name the rules of SPEC.md: H for the handshake, K keys, R records, S streams.
 package transport
