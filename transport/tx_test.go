@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -96,4 +98,35 @@ func TestWritersOfAllKinds(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A connection that embeds a TCP connection has its own Write, which is not gone past.
+type meteredConn struct {
+	*net.TCPConn
+	written atomic.Int64
+}
+
+func (c *meteredConn) Write(b []byte) (int, error) {
+	c.written.Add(int64(len(b)))
+	return c.TCPConn.Write(b)
+}
+
+func TestWritesPassWrappers(t *testing.T) {
+	a, b := tcpPair(t)
+	metered := &meteredConn{TCPConn: a.(*net.TCPConn)}
+	client, server := configs()
+	cs, ss := sessionsOver(t, metered, b, client, server)
+	o, p := streams(t, cs, ss)
+	before := metered.written.Load()
+	for range 100 {
+		if _, err := o.Write(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(p, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := metered.written.Load() - before; n < 100*100 {
+		t.Errorf("%d bytes passed", n)
+	}
 }

@@ -15,13 +15,19 @@ type writeNow struct {
 	try func(fd uintptr) bool // a method value, made once
 }
 
-// newWriteNow returns nil for a connection that is none of the operating system's.
+// newWriteNow returns nil for all but the operating system's own connections. A type that embeds one has SyscallConn too, but
+// its Write may do more, which must not be gone past.
 func newWriteNow(conn net.Conn) *writeNow {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
+	var raw syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		raw, err = c.SyscallConn()
+	default:
 		return nil
 	}
-	raw, err := sc.SyscallConn()
 	if err != nil {
 		return nil
 	}
