@@ -49,20 +49,21 @@
 //	Session.write            seals and writes what is queued                    until the last record is out
 //
 // A Write of up to 8 KiB, and WriteNow, seal and write what is queued themselves, as far as the operating system takes it
-// at once, unless somebody is at it: txHalf.busy says who has the cipher. Streams frame their data themselves; yamux opens,
-// accepts and ends streams, reads, and grants windows.
+// at once, unless somebody is at it: txHalf.busy says who has the cipher. Data passes yamux by in both directions: streams
+// frame what they write, the guard puts what comes into their inboxes, and grants windows. yamux opens, accepts and ends streams.
 //
 // Session.Close waits for all three. A Listener has one, and one for each handshake; its Close waits for them.
 //
 //	Stream.writing   one Write or final close at a time    taken before the others
 //	Session.openMu   stream ids in order on the wire       taken before guard.mu
-//	Stream.mu        read deadline, closed                 taken before nothing of ours
+//	Stream.mu        closed                                taken before nothing of ours
+//	inbox.mu         what came on a stream                 taken before nothing of ours
 //	guard.mu         the table of streams                  taken before txHalf.mu and budget.mu
 //	txHalf.mu        the queue                             taken before budget.mu
 //	budget.mu        one budget                            last
 //
 // # Reading order
 //
-// SPEC.md, messages.go and handshake.go, schedule.go and record.go, conn.go, tx.go, guard.go, session.go, stream.go,
+// SPEC.md, messages.go and handshake.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
 // ending.go. Comments name the rules of SPEC.md: H for the handshake, K keys, R records, S streams.
 package transport

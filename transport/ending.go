@@ -26,7 +26,7 @@ func (s *Session) wind(cause error) {
 			<-s.muxed
 			s.mux.Close()
 		})
-		s.guard.kill()
+		s.guard.kill(cause)
 		switch {
 		case errors.Is(cause, ErrRecord), errors.Is(cause, ErrMisbehaved):
 			s.conn.tx.record(true, recordAlert, byte(AlertMisbehaved))

@@ -1,6 +1,9 @@
 package transport
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"io"
+)
 
 // yamux frame: 1 version, 1 type, 2 flags, 4 stream id, 4 length (the window's increase in a window update).
 const (
@@ -66,10 +69,24 @@ type flow struct {
 	sendWindow int
 	writable   chan struct{} // token: sendWindow or the state changed
 	stream     *Stream
+	in         inbox // what has come and was not taken
 }
 
-func newFlow(id uint32, ours bool) *flow {
-	return &flow{id: id, ours: ours, recvWindow: initialWindow, sendWindow: initialWindow, writable: make(chan struct{}, 1)}
+func newFlow(id uint32, ours bool, window int) *flow {
+	f := &flow{id: id, ours: ours, recvWindow: initialWindow, sendWindow: initialWindow, writable: make(chan struct{}, 1)}
+	f.in.window, f.in.cond.L = window, &f.in.mu
+	return f
+}
+
+// endLocked is what the peer has put behind its data, nil if it has not. A reset behind its FIN takes nothing back.
+func (f *flow) endLocked() error {
+	switch {
+	case f.gotFIN:
+		return io.EOF
+	case f.reset:
+		return ErrStreamReset
+	}
+	return nil
 }
 
 // checkFlags refuses flags that do not fit the stream's state (rule S4).

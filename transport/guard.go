@@ -87,11 +87,6 @@ func (g *guard) incoming(data []byte) ([]byte, error) {
 	if len(data) == 0 {
 		return nil, violation("R3", "empty data record")
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.dead {
-		return nil, nil // this side has ended the session and waits for the peer's end
-	}
 	kept := data[:0]
 	for len(data) > 0 {
 		frame, rest, err := cutFrame(data)
@@ -99,13 +94,11 @@ func (g *guard) incoming(data []byte) ([]byte, error) {
 			return nil, err
 		}
 		data = rest
-		pass, err := g.checkLocked(frame)
+		pass, err := g.frame(frame)
 		if err != nil {
 			return nil, err
 		}
-		if pass != nil {
-			kept = append(kept, pass...)
-		}
+		kept = append(kept, pass...)
 	}
 	if g.conn.tx.flooded.Load() {
 		return nil, ErrWriteStalled // the peer makes us answer, and takes no answer
@@ -113,13 +106,49 @@ func (g *guard) incoming(data []byte) ([]byte, error) {
 	return kept, nil
 }
 
-// checkLocked judges one incoming frame against its stream. It returns the frame for yamux, rewritten where
-// yamux needs it so, or nil when yamux must not see it.
-func (g *guard) checkLocked(frame []byte) ([]byte, error) {
+// frame takes one frame, gives its data to the stream, and returns what yamux shall see of it.
+func (g *guard) frame(frame []byte) (pass []byte, err error) {
+	g.mu.Lock()
+	if g.dead {
+		g.mu.Unlock()
+		return nil, nil // this side has ended the session and waits for the peer's end
+	}
+	f, err := g.flowLocked(frame)
+	if f == nil {
+		g.mu.Unlock()
+		return nil, err
+	}
+	pass, err = g.checkLocked(f, frame)
+	end := f.endLocked()
+	g.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if end != nil {
+		f.in.finish(end)
+	}
+	if frame[1] != frameData {
+		return pass, nil
+	}
+	if grant := f.in.put(frame[frameHeader:]); grant > 0 {
+		g.grant(f, grant)
+	}
+	return withoutData(frame), nil
+}
+
+// withoutData makes a data frame a window update that grants nothing, which yamux needs for its flags alone.
+func withoutData(frame []byte) []byte {
+	if frameFlags(frame) == 0 {
+		return nil
+	}
+	frame[1] = frameWindow
+	binary.BigEndian.PutUint32(frame[8:], 0)
+	return frame[:frameHeader]
+}
+
+// flowLocked returns the stream that a frame is for, nil if the frame has come too late for it.
+func (g *guard) flowLocked(frame []byte) (*flow, error) {
 	id, flags := binary.BigEndian.Uint32(frame[4:]), frameFlags(frame)
-	length := int(binary.BigEndian.Uint32(frame[8:]))
-	data := frame[1] == frameData
-	f := g.flows[id]
 	if flags&flagSYN != 0 {
 		if flags != flagSYN {
 			return nil, violation("S4", "SYN with another flag")
@@ -127,18 +156,24 @@ func (g *guard) checkLocked(frame []byte) ([]byte, error) {
 		if err := g.openedLocked(id); err != nil {
 			return nil, err
 		}
-		f = g.flows[id]
 	}
-	if f == nil {
-		return nil, g.strayLocked(id, data, length)
+	if f := g.flows[id]; f != nil {
+		return f, nil
 	}
+	return nil, g.strayLocked(id, frame[1] == frameData, int(binary.BigEndian.Uint32(frame[8:])))
+}
+
+// checkLocked judges one incoming frame against its stream. It returns the frame for yamux, rewritten where
+// yamux needs it so, or nil when yamux must not see it.
+func (g *guard) checkLocked(f *flow, frame []byte) ([]byte, error) {
+	flags, length := frameFlags(frame), int(binary.BigEndian.Uint32(frame[8:]))
 	if err := f.checkFlags(flags); err != nil {
 		return nil, err
 	}
 	if flags&flagACK != 0 {
 		g.ackedLocked(f)
 	}
-	if data {
+	if frame[1] == frameData {
 		if f.gotFIN || length > f.recvWindow {
 			return nil, violation("S6", "data beyond the window or the end of a stream")
 		}
@@ -148,8 +183,9 @@ func (g *guard) checkLocked(frame []byte) ([]byte, error) {
 		}
 	} else if f.sendWindow += length; f.sendWindow > MaxStreamWindow {
 		return nil, violation("S6", "window too large")
+	} else {
+		notify(f.writable)
 	}
-	notify(f.writable)
 	if flags&flagFIN != 0 {
 		f.gotFIN = true
 		if f.sentFIN {
@@ -173,7 +209,7 @@ func (g *guard) openedLocked(id uint32) error {
 	g.lastPeer = id
 	g.backlog++
 	g.peerStreams++
-	g.flows[id] = newFlow(id, false)
+	g.flows[id] = newFlow(id, false, g.session.cfg.StreamWindow)
 	return nil
 }
 
@@ -265,101 +301,3 @@ func (g *guard) removeLocked(f *flow) {
 		g.backlog--
 	}
 }
-
-// Write takes yamux's frames, each in one call: window updates, with the flags that open and end streams. Streams write
-// their data themselves (send). Pings and go-aways have no place here: records and RPC messages do their work.
-func (g *guard) Write(p []byte) (int, error) {
-	if p[1] != frameWindow {
-		return len(p), nil
-	}
-	id, flags := binary.BigEndian.Uint32(p[4:]), frameFlags(p)
-	g.mu.Lock()
-	err := g.windowLocked(p, id, flags, int(binary.BigEndian.Uint32(p[8:])))
-	g.mu.Unlock()
-	g.conn.tx.kick()
-	if err != nil {
-		g.session.wind(err)
-	}
-	return len(p), err
-}
-
-// send queues a data frame, for which the caller has taken room, unless its stream ended meanwhile: no data may follow a
-// reset or a FIN (rule S5). yamux has no part in it: it would take the bytes through a channel and two goroutines. Nor does
-// it have to know: its own count of the window only grows, and is never asked.
-func (g *guard) send(f *flow, data []byte) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if f.over || f.sentFIN || f.reset {
-		g.conn.tx.room.give(len(data))
-		return nil // the caller finds out why
-	}
-	f.sendWindow -= len(data)
-	var h [frameHeader]byte // version, type and flags are 0
-	binary.BigEndian.PutUint32(h[4:], f.id)
-	binary.BigEndian.PutUint32(h[8:], uint32(len(data)))
-	return g.conn.tx.frame(h[:], data, len(data))
-}
-
-// windowLocked follows a window update and its flags, and sends it unless the peer needs it no more.
-func (g *guard) windowLocked(p []byte, id uint32, flags uint16, length int) error {
-	f := g.flows[id]
-	if flags&flagSYN != 0 {
-		f = newFlow(id, true)
-		g.flows[id] = f
-		g.lastOurs = id
-	}
-	if f == nil || flags&flagFIN != 0 && f.sentFIN && flags&flagACK == 0 {
-		return nil // it is over, or ended by finLocked before
-	}
-	g.ackSentLocked(f, flags)
-	f.recvWindow += length
-	err := g.conn.tx.frame(p, nil, 0)
-	if flags&flagFIN != 0 {
-		f.sentFIN = true
-		if f.gotFIN {
-			g.endLocked(f)
-		}
-	}
-	if flags&flagRST != 0 {
-		g.abandonLocked(f)
-	}
-	return err
-}
-
-// ackSentLocked frees a place in the backlog as the ACK goes out, since the peer counts from its arrival.
-func (g *guard) ackSentLocked(f *flow, flags uint16) {
-	if flags&flagACK != 0 && !f.acked {
-		f.acked = true
-		g.backlog--
-		g.nudgeLocked(f)
-	}
-}
-
-// endLocked removes a stream that ended on both sides. The peer may still read, and say so (rule S8).
-func (g *guard) endLocked(f *flow) {
-	g.strayFrames += orphanFrames
-	g.removeLocked(f)
-}
-
-func (g *guard) sendLocked(id uint32, typ byte, flags uint16, length uint32) {
-	var h [frameHeader]byte
-	h[1] = typ
-	binary.BigEndian.PutUint16(h[2:], flags)
-	binary.BigEndian.PutUint32(h[4:], id)
-	binary.BigEndian.PutUint32(h[8:], length)
-	g.conn.tx.frame(h[:], nil, 0) // an error here has already ended the session, or soon will
-	g.conn.tx.kick()
-}
-
-// finLocked ends our direction of a stream. yamux is not asked to: its Close would also start a timer that
-// resets a stream on which a reply is slow to come.
-func (g *guard) finLocked(f *flow) {
-	f.sentFIN = true
-	g.sendLocked(f.id, frameWindow, flagFIN, 0)
-	if f.gotFIN {
-		g.endLocked(f)
-	}
-}
-
-// Close is yamux's; the session closes the raw connection itself.
-func (g *guard) Close() error { return nil }

@@ -1,19 +1,19 @@
 package transport
 
 import (
-	"errors"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
 
 // A muxStream is what a Stream needs of yamux, which session.go alone may name.
 type muxStream interface {
-	io.ReadCloser
+	io.Closer
 	StreamID() uint32
-	SetReadDeadline(time.Time) error
 }
 
 // A Stream is one logical connection within a Session: a net.Conn with deadlines, half close, and an end
@@ -31,39 +31,35 @@ type Stream struct {
 	writeBy deadline
 
 	mu     sync.Mutex // protects what follows
-	readBy time.Time
 	closed bool
 	left   chan struct{} // closed with closed
 }
 
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
-
 // adopt gives a yamux stream its place in the guard's table. It returns nil if the stream is over already.
 func (g *guard) adopt(s *Session, ys muxStream) *Stream {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	f := g.flows[ys.StreamID()]
 	if f == nil {
+		g.mu.Unlock()
 		return nil
 	}
 	f.stream = &Stream{session: s, mux: ys, flow: f, left: make(chan struct{}), writeBy: newDeadline()}
-	if g.dead {
-		ys.SetReadDeadline(longAgo)
+	dead := g.dead
+	g.mu.Unlock()
+	if dead {
+		f.in.finish(s.cause)
 	}
 	return f.stream
 }
 
-// kill wakes whoever is blocked in a stream. yamux's own way, to wake all readers and let them spin until it
-// has closed each stream, takes seconds when there are many.
-func (g *guard) kill() {
+// kill wakes whoever is blocked in a stream.
+func (g *guard) kill(cause error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.dead = true
-	for _, f := range g.flows {
-		if f.stream != nil {
-			f.stream.mux.SetReadDeadline(longAgo)
-		}
+	flows := slices.Collect(maps.Values(g.flows))
+	g.mu.Unlock()
+	for _, f := range flows {
+		f.in.finish(cause)
 	}
 }
 
@@ -76,61 +72,19 @@ func (g *guard) lastID() uint32 {
 // Read reads what the peer has written. See Stream for the errors; after a deadline it returns
 // os.ErrDeadlineExceeded, after Close net.ErrClosed, after the peer's reset ErrStreamReset.
 func (s *Stream) Read(b []byte) (int, error) {
-	for {
-		if err := s.readable(); err != nil || len(b) == 0 {
-			return 0, err
-		}
-		n, err := s.mux.Read(b)
-		if n > 0 {
-			return n, nil
-		}
-		switch {
-		case err == nil:
-		case err == io.EOF:
-			return 0, s.end()
-		case isTimeout(err):
-			if err := s.readable(); err != nil {
-				return 0, err
-			}
-			if s.session.ended() {
-				return 0, s.end()
-			}
-		default:
-			return 0, s.session.why(err)
-		}
+	n, grant, err := s.flow.in.read(b)
+	if grant > 0 {
+		s.session.guard.grant(s.flow, grant)
 	}
+	return n, err
 }
 
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
-}
-
-// readable refuses to read on behalf of a closed stream or after the deadline, even if data waits.
-func (s *Stream) readable() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return ErrStreamClosed
-	case !s.readBy.IsZero() && !time.Now().Before(s.readBy):
-		return os.ErrDeadlineExceeded
-	}
-	return nil
-}
-
-// end tells the peer's end of the stream from the end of the session: yamux gives io.EOF for both.
-func (s *Stream) end() error {
-	g := s.session.guard
-	g.mu.Lock()
-	ended := s.flow.gotFIN
-	g.mu.Unlock()
-	if ended {
-		return io.EOF
-	}
-	<-s.session.done
-	return s.session.cause
-}
+// Receive has f called with what arrives, in place of Read, unless there is something to Read: then it returns false. f takes
+// bytes off the front of p and returns how many. If it leaves some, they and what follows are for Read, until Receive is
+// called again. It is called with nil when the stream has ended, or was closed: why, Read tells; so it is
+// called no more. It runs in the goroutine that reads for the whole session: it must not wait for anything, nor keep p. It is for
+// those who want to save the time that a goroutine takes to wake up.
+func (s *Stream) Receive(f func(p []byte) (n int)) bool { return s.flow.in.receive(f) }
 
 // Write writes b, waiting for the peer to have read enough of what went before. After an error, the count
 // tells how much was handed over. Errors as for Read.
@@ -269,9 +223,9 @@ func (s *Stream) Close() error {
 	}
 	s.closed = true
 	close(s.left)
-	s.mux.SetReadDeadline(longAgo)
 	s.mu.Unlock()
 	s.writeBy.set(time.Time{})
+	s.flow.in.close()
 
 	g := s.session.guard
 	g.mu.Lock()
@@ -301,21 +255,7 @@ func (s *Stream) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets when Read gives up with os.ErrDeadlineExceeded.
-func (s *Stream) SetReadDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrStreamClosed
-	}
-	s.readBy = t
-	if !s.session.ended() {
-		s.mux.SetReadDeadline(t)
-	}
-	if s.session.ended() {
-		s.mux.SetReadDeadline(longAgo) // kill may have come in between
-	}
-	return nil
-}
+func (s *Stream) SetReadDeadline(t time.Time) error { return s.flow.in.setDeadline(t) }
 
 // SetWriteDeadline sets when Write gives up with os.ErrDeadlineExceeded.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
