@@ -16,9 +16,10 @@ import (
 // with the first; each call with a body over LargeCall, each stream and each connection has a stream of its own. It also
 // answers the calls that the other side makes over the session, with Options.Handlers.
 //
-// Goroutines: one that accepts the peer's streams, and what it serves; a reader and a writer for each stream of calls; one
-// that opens the shared stream, one that closes the session. All end with the session or with Close, which waits for them.
-// Streams of messages and connections have none.
+// Goroutines: one that accepts the peer's streams, and what it serves; one that opens the shared stream, one that closes the
+// session; for each stream of calls a reader and a writer, while there is something for them to wait for, or always if the
+// session is not a *transport.Session. All end with the session or with Close, which waits for them. Streams of messages
+// and connections have none.
 type Client struct {
 	sess   Session
 	opts   Options
@@ -159,7 +160,9 @@ func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	cs := &clientStream{client: c, conn: conn, own: own, out: newOutbox(conn), calls: make(map[uint64]*call)}
+	cs := &clientStream{client: c, conn: conn, own: own, calls: make(map[uint64]*call)}
+	cs.out = newOutbox(conn, &c.wg, cs.writeEnded)
+	cs.in = newIntake(conn, maxAnswer, &c.wg, cs)
 	c.mu.Lock()
 	if err := c.keepLocked(cs); err != nil {
 		c.mu.Unlock()
@@ -169,9 +172,10 @@ func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
 	if !own {
 		c.shared = cs
 	}
-	c.wg.Go(cs.read)
-	c.wg.Go(cs.write)
+	c.wg.Add(1) // so that it may be added to when c.mu is free
 	c.mu.Unlock()
+	cs.in.start()
+	c.wg.Done()
 	return cs, nil
 }
 
@@ -221,37 +225,11 @@ func (c *Client) forget(s ender) {
 	}
 }
 
-// readEnded tells a stream's end from the session's. A peer that closes a stream without a reply has cut it.
-func (c *Client) readEnded(cs *clientStream, err error) {
-	switch cause := sessionErr(c.sess); {
-	case errors.Is(err, ErrProtocol):
-		c.violated(err)
-	case cause != nil:
-		err := c.lost(cause)
-		c.stop(err)
-		cs.end(err)
-	case err == io.EOF:
-		cs.end(fmt.Errorf("the peer closed the stream: %w", io.ErrUnexpectedEOF))
-	default:
-		cs.end(err)
-	}
-}
-
 // violated ends the session of a peer that broke the rules.
 func (c *Client) violated(err error) {
 	if c.end(err) {
 		c.opts.Logger.Warn("rpc: session ended", "error", err)
 	}
-}
-
-// writeEnded ends a stream that takes no more requests, unless that is the session's end: then replies may still lie in the
-// stream, and its reader, which comes to the end behind them, ends it.
-func (c *Client) writeEnded(cs *clientStream, err error) {
-	if cause := sessionErr(c.sess); cause != nil {
-		c.stop(lost(cause))
-		return
-	}
-	cs.end(err)
 }
 
 // lost is the error of a session that ended: because the peer broke the rules, if it did.

@@ -3,7 +3,9 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ type clientStream struct {
 	conn   net.Conn
 	own    bool
 	out    *outbox
+	in     *intake
 
 	mu    sync.Mutex // protects all below; taken before out.mu and never with Client.mu
 	calls map[uint64]*call
@@ -93,6 +96,10 @@ func remaining(ctx context.Context) (timeout uint64, ok bool) {
 
 // wait returns the call's reply or error. A reply that is there wins over a context that has ended.
 func (cs *clientStream) wait(ctx context.Context, cl *call) (answer, error) {
+	if ctx.Done() == nil {
+		<-cl.done
+		return cs.take(cl)
+	}
 	select {
 	case <-cl.done:
 	case <-ctx.Done():
@@ -101,6 +108,11 @@ func (cs *clientStream) wait(ctx context.Context, cl *call) (answer, error) {
 		}
 		<-cl.done // somebody is ending it now
 	}
+	return cs.take(cl)
+}
+
+// take returns what a call has ended with, which is then used for another.
+func (cs *clientStream) take(cl *call) (answer, error) {
 	reply, err := cl.reply, cl.err
 	cl.reply, cl.err, cl.parts = answer{}, nil, nil
 	cs.client.calls.Put(cl)
@@ -143,34 +155,41 @@ func (cs *clientStream) cancel(id uint64) {
 	cs.out.flush(false)
 }
 
-// write is the writer goroutine.
-func (cs *clientStream) write() {
-	cs.client.writeEnded(cs, cs.out.run())
+// writeEnded ends a stream that takes no more requests, unless that is the session's end: then replies may still lie in the
+// stream, and its reader, which comes to the end behind them, ends it.
+func (cs *clientStream) writeEnded(err error) {
+	if cause := sessionErr(cs.client.sess); cause != nil {
+		cs.client.stop(lost(cause))
+		return
+	}
+	cs.end(err)
 }
 
-// read is the reader goroutine.
-func (cs *clientStream) read() {
-	in := newFrameReader(cs.conn)
-	for {
-		if err := cs.readMessage(in); err != nil {
-			cs.client.readEnded(cs, err)
-			return
-		}
+// over tells a stream's end from the session's. A peer that closes a stream without a reply has cut it.
+func (cs *clientStream) over(_ *frameReader, err error) {
+	c := cs.client
+	switch cause := sessionErr(c.sess); {
+	case errors.Is(err, ErrProtocol):
+		c.violated(err)
+		cs.end(err)
+	case cause != nil:
+		err := c.lost(cause)
+		c.stop(err)
+		cs.end(err)
+	case err == io.EOF:
+		cs.end(fmt.Errorf("the peer closed the stream: %w", io.ErrUnexpectedEOF))
+	default:
+		cs.end(err)
 	}
 }
 
-func (cs *clientStream) readMessage(in *frameReader) error {
-	n, err := in.header()
-	if err != nil {
-		return err
-	}
-	if n > maxAnswer {
-		return violation("a message of %d bytes from a server", n)
-	}
-	p, owned, err := in.payload(n)
-	if err != nil {
-		return err
-	}
+// large refuses what no server may send (C10).
+func (cs *clientStream) large(_ *frameReader, n int) error {
+	return violation("a message of %d bytes from a server", n)
+}
+
+// message takes what a server sends. It never waits.
+func (cs *clientStream) message(p []byte, _, _ bool) error {
 	m, err := parseMessage(p)
 	if err != nil {
 		return err
@@ -180,13 +199,13 @@ func (cs *clientStream) readMessage(in *frameReader) error {
 		cs.client.goaway()
 		return nil
 	case kindReply, kindReply2, kindError, kindError2, kindPart:
-		return cs.answered(&m, owned)
+		return cs.answered(&m)
 	}
 	return violation("kind %d from a server", m.kind)
 }
 
-// answered gives what came to its call. m lies in the reader's buffer unless owned.
-func (cs *clientStream) answered(m *message, owned bool) error {
+// answered gives what came to its call. m lies in the reader's buffer.
+func (cs *clientStream) answered(m *message) error {
 	limit := cs.client.opts.MaxReceive
 	cs.mu.Lock()
 	cl := cs.calls[m.id]
@@ -212,12 +231,9 @@ func (cs *clientStream) answered(m *message, owned bool) error {
 		cl.finish(answer{}, fail(ResourceExhausted, Executed, fmt.Sprintf("a reply of more than %d bytes", limit), ErrTooLarge))
 	default:
 		a := answer{packed: m.packed, header: bytes.Clone(m.header), trailer: bytes.Clone(m.trailer)}
-		switch {
-		case cl.parts != nil:
+		if cl.parts != nil {
 			a.body = append(cl.parts, m.body...)
-		case owned:
-			a.body = m.body
-		default:
+		} else {
 			a.body = bytes.Clone(m.body)
 		}
 		cl.finish(a, nil)

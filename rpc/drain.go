@@ -81,7 +81,7 @@ func (ss *serverSession) drain(ctx context.Context) (whole bool) {
 	}
 	for _, st := range ss.snapshot() {
 		st.out.finish()
-		wait(st.flushed)
+		wait(st.out.done)
 	}
 	ss.cancel(ErrServerClosed)
 	<-ss.ended

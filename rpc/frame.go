@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"slices"
+	"sync"
 )
 
 // readBuffer is a stream's read buffer in bytes. A message that fits is parsed where it lies.
@@ -16,8 +17,27 @@ type frameReader struct {
 	held int // bytes of br that the last payload still lies in
 }
 
+// bufReaders are those of streams that nobody reads at the moment.
+var bufReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+
 func newFrameReader(r io.Reader) *frameReader {
-	return &frameReader{br: bufio.NewReaderSize(r, readBuffer)}
+	br := bufReaders.Get().(*bufio.Reader)
+	br.Reset(r)
+	return &frameReader{br: br}
+}
+
+// free gives the buffer to others. The reader is of no more use.
+func (f *frameReader) free() {
+	f.br.Reset(nil)
+	bufReaders.Put(f.br)
+	f.br = nil
+}
+
+// empty reports whether all that was read was taken. It ends the use of the last payload.
+func (f *frameReader) empty() bool {
+	f.br.Discard(f.held)
+	f.held = 0
+	return f.br.Buffered() == 0
 }
 
 // header returns the next payload's length. A stream that ends here returns io.EOF; one that ends elsewhere

@@ -21,23 +21,24 @@ var errFlushed = errors.New("rpc: nothing more is written on this stream")
 
 // An outbox is the writing half of a stream: many goroutines put messages in, one at a time writes them out, as many as there
 // are. That is one of those who put (flush), as long as the stream takes all without waiting, which saves the time until
-// another goroutine runs; else it is run, which waits. The outbox knows of each call whether its last byte was handed to the
-// stream, which decides between NotSent and OutcomeUnknown (C5).
+// another goroutine runs; else it is run, a goroutine that is there only while there is something for it. The outbox knows of
+// each call whether its last byte was handed to the stream, which decides between NotSent and OutcomeUnknown (C5).
 type outbox struct {
-	conn net.Conn
-	now  nowWriter // conn, if it can write without waiting
-	room *room     // bytes waiting or being written
+	conn   net.Conn
+	now    nowWriter       // conn, if it can write without waiting
+	room   *room           // bytes waiting or being written
+	wg     *sync.WaitGroup // of run; it counts something else too until the outbox has ended
+	failed func(error)     // called by run when the stream takes no more
+	done   chan struct{}   // closed when the outbox has ended
 
 	mu        sync.Mutex // protects all below; nothing blocks under it
-	cond      sync.Cond  // wakes run; on mu
-	buf       []byte     // messages that nobody has taken
-	marks     []mark     // the calls in buf, in order
-	spare     batch      // buffers for the next, while nobody holds them
+	batch                // messages that nobody has taken
 	out       batch      // being written by whoever has set writing
 	writing   bool
 	left      bool   // flush could not write all of out; run's, while writing
+	running   bool   // run does
 	handed    uint64 // the last call whose last byte was handed to Write; ids grow along a stream
-	finishing bool   // run ends once buf is empty
+	finishing bool   // the outbox ends once it is empty
 	err       error  // first error, sticky
 	lost      bool   // messages were, with err
 }
@@ -46,12 +47,18 @@ type outbox struct {
 // why not more, Write tells.
 type nowWriter interface{ WriteNow(b []byte) int }
 
-// A batch is what is written at a time.
+// A batch is messages, one behind the other, in borrowed buffers: an idle stream has none.
 type batch struct {
-	b     []byte
+	buf   []byte
+	marks []mark // the calls in it that were not handed over, in order
 	sent  int    // bytes of it that were written
-	marks []mark // the calls in it that were not handed over
-	all   []mark
+	box   *batchBox
+}
+
+// A batchBox is the memory of a batch.
+type batchBox struct {
+	buf   []byte
+	marks []mark
 }
 
 // A mark is where a call lies in a buffer.
@@ -60,20 +67,30 @@ type mark struct {
 	start, end int
 }
 
-func newOutbox(conn net.Conn) *outbox {
-	o := &outbox{conn: conn, room: newRoom(outboxLimit)}
+var batches = sync.Pool{New: func() any { return &batchBox{buf: make([]byte, 0, 1<<10)} }}
+
+func newOutbox(conn net.Conn, wg *sync.WaitGroup, failed func(error)) *outbox {
+	o := &outbox{conn: conn, room: newRoom(outboxLimit), wg: wg, failed: failed, done: make(chan struct{})}
 	o.now, _ = conn.(nowWriter)
-	o.cond.L = &o.mu
 	return o
 }
 
 // reserve waits for n bytes of room; put gives back what it does not need.
-func (o *outbox) reserve(ctx context.Context, n int) error { return o.room.acquire(ctx, n) }
+func (o *outbox) reserve(ctx context.Context, n int) error {
+	if o.room.full() {
+		o.wake() // what is in the way may not have been flushed
+	}
+	return o.room.acquire(ctx, n)
+}
 
 // begin locks the outbox and returns the buffer for the caller to append one message to; put takes it back and unlocks.
 // Between them nothing may block.
 func (o *outbox) begin() []byte {
 	o.mu.Lock()
+	if o.box == nil {
+		o.box = batches.Get().(*batchBox)
+		o.buf, o.marks = o.box.buf[:0], o.box.marks[:0]
+	}
 	return o.buf
 }
 
@@ -88,6 +105,7 @@ func (o *outbox) put(b []byte, id uint64, reserved int) {
 	}
 	if id != 0 {
 		o.marks = append(o.marks, mark{id, start, len(b)})
+		o.box.marks = o.marks
 	}
 	o.buf = b
 	n := len(b) - start
@@ -125,12 +143,16 @@ func (o *outbox) fail(err error) (handed uint64) {
 	defer o.mu.Unlock()
 	if o.err == nil {
 		o.lost = len(o.buf) > 0 || o.writing
-		o.err = err
-		o.buf, o.marks, o.spare = nil, nil, batch{}
-		o.room.close(err)
-		o.cond.Signal()
+		o.endLocked(err)
 	}
 	return o.handed
+}
+
+func (o *outbox) endLocked(err error) {
+	o.err = err
+	o.batch = batch{}
+	o.room.close(err)
+	close(o.done)
 }
 
 // lostTo reports whether it was cause that ended the outbox, before all was written.
@@ -147,16 +169,28 @@ func (o *outbox) drained(ctx context.Context) {
 	}
 }
 
-// finish lets run write what is queued and then end.
+// finish lets what is queued be written, and ends the outbox then.
 func (o *outbox) finish() {
 	o.mu.Lock()
 	o.finishing = true
-	o.cond.Signal()
+	o.runLocked()
 	o.mu.Unlock()
 }
 
 // wake has run write what was put. It takes no time, and so may be called under locks.
-func (o *outbox) wake() { o.cond.Signal() }
+func (o *outbox) wake() {
+	o.mu.Lock()
+	o.runLocked()
+	o.mu.Unlock()
+}
+
+// runLocked starts run if there is something for it.
+func (o *outbox) runLocked() {
+	if o.err == nil && !o.running && (o.left || !o.writing && (len(o.buf) > 0 || o.finishing)) {
+		o.running = true
+		o.wg.Go(o.run)
+	}
+}
 
 // flushRounds is how many batches one flush writes at most: the messages of others must not keep its caller for ever.
 const flushRounds = 4
@@ -164,13 +198,13 @@ const flushRounds = 4
 // flush writes what was put, without waiting, unless somebody writes already, who then takes it along. crowd says that more
 // goroutines are likely to put something: they get their chance first, so that one write does for all.
 func (o *outbox) flush(crowd bool) {
-	if o.now == nil {
-		o.wake()
-		return
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.writing || o.err != nil {
+		return
+	}
+	if o.now == nil {
+		o.runLocked()
 		return
 	}
 	o.writing = true
@@ -184,39 +218,33 @@ func (o *outbox) flush(crowd bool) {
 			break
 		}
 		o.takeLocked()
-		if t := &o.out; len(t.b) <= writeChunk { // more is better written while others go on
-			o.handLocked(len(t.b))
+		if t := &o.out; len(t.buf) <= writeChunk { // more is better written while others go on
+			o.handLocked(len(t.buf))
 			o.mu.Unlock()
-			t.sent = o.now.WriteNow(t.b)
+			t.sent = o.now.WriteNow(t.buf)
 			o.mu.Lock()
 		}
-		if o.out.sent < len(o.out.b) {
-			o.left = true // and writing stays
-			o.cond.Signal()
-			return
+		if o.left = o.out.sent < len(o.out.buf); o.left { // and writing stays
+			break
 		}
 		o.writtenLocked()
 	}
-	o.writing = false
-	if len(o.buf) > 0 || o.finishing || o.err != nil {
-		o.cond.Signal()
-	}
+	o.writing = o.left
+	o.runLocked()
 }
 
-// run writes until the outbox ends, and returns why: errFlushed after finish.
-func (o *outbox) run() error {
-	for {
-		if err := o.take(); err != nil {
-			return err
-		}
-		for t := &o.out; t.sent < len(t.b); {
-			end := min(t.sent+writeChunk, len(t.b))
-			if err := o.hand(end); err != nil {
-				return err
+// run writes until there is nothing left.
+func (o *outbox) run() {
+	for o.take() {
+		for t := &o.out; t.sent < len(t.buf); {
+			end := min(t.sent+writeChunk, len(t.buf))
+			if !o.hand(end) {
+				return
 			}
-			if _, err := o.conn.Write(t.b[t.sent:end]); err != nil {
+			if _, err := o.conn.Write(t.buf[t.sent:end]); err != nil {
 				o.fail(err)
-				return err
+				o.failed(err)
+				return
 			}
 			t.sent = end
 		}
@@ -227,44 +255,38 @@ func (o *outbox) run() error {
 	}
 }
 
-// take waits for messages, or for what flush has left, and makes the caller the one who writes out.
-func (o *outbox) take() error {
+// take makes run the one who writes out: what flush has left, or all messages. If there is neither, run ends.
+func (o *outbox) take() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.err == nil && !o.left && (o.writing || len(o.buf) == 0 && !o.finishing) {
-		o.cond.Wait()
-	}
 	switch {
 	case o.err != nil:
-		return o.err
 	case o.left:
 		o.left = false
-		return nil
-	case len(o.buf) == 0:
-		o.err = errFlushed
-		o.room.close(errFlushed)
-		return errFlushed
+		return true
+	case o.writing: // by a flush, which will see what there is for run
+	case len(o.buf) > 0:
+		o.writing = true
+		o.takeLocked()
+		return true
+	case o.finishing:
+		o.endLocked(errFlushed)
 	}
-	o.writing = true
-	o.takeLocked()
-	return nil
+	o.running = false
+	return false
 }
 
 // takeLocked moves all messages to out.
-func (o *outbox) takeLocked() {
-	o.out = batch{b: o.buf, marks: o.marks, all: o.marks}
-	o.buf, o.marks, o.spare = o.spare.b, o.spare.marks, batch{}
-}
+func (o *outbox) takeLocked() { o.out, o.batch = o.batch, batch{} }
 
-// hand notes that out, up to end, goes to the stream now.
-func (o *outbox) hand(end int) error {
+// hand notes that out, up to end, goes to the stream now. It returns false if the outbox has ended.
+func (o *outbox) hand(end int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil {
-		return o.err
+	if o.err == nil {
+		o.handLocked(end)
 	}
-	o.handLocked(end)
-	return nil
+	return o.err == nil
 }
 
 func (o *outbox) handLocked(end int) {
@@ -278,9 +300,10 @@ func (o *outbox) handLocked(end int) {
 // writtenLocked gives back out's room, and its buffers unless a large message made them grow.
 func (o *outbox) writtenLocked() {
 	t := &o.out
-	if cap(t.b) <= keepBuffer && o.spare.b == nil {
-		o.spare = batch{b: t.b[:0], marks: t.all[:0]}
+	o.room.release(len(t.buf))
+	if cap(t.buf) <= keepBuffer {
+		t.box.buf = t.buf
+		batches.Put(t.box)
 	}
-	o.room.release(len(t.b))
 	*t = batch{}
 }

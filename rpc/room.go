@@ -91,6 +91,16 @@ func (r *room) crowded(own int) bool {
 	return r.used-own > r.limit
 }
 
+// full reports whether an acquire, of however little, would have to wait.
+func (r *room) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue) > 0 || r.used > r.limit-roomMargin
+}
+
+// roomMargin is what full keeps free: more than a refusal takes.
+const roomMargin = maxEnvelope
+
 // release gives n back and lets in those whose turn it is.
 func (r *room) release(n int) {
 	r.mu.Lock()

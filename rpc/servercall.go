@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,19 +14,22 @@ import (
 	"time"
 )
 
-// A serverCall is a call, a stream or a connection that a handler answers. It is the handler's context.
+// A serverCall is a call, a stream or a connection that a handler answers. It is the handler's context (callcontext.go).
 type serverCall struct {
-	context.Context // ends with the stream, at the deadline, on cancel
-	cancel          context.CancelFunc
-	ss              *serverSession
-	id              uint64
-	form            byte
-	flags           byte
-	req             Request
-	held            int          // bytes of the session's room for requests; the call's goroutine's
-	turned          bool         // the same: it counts among the handlers that run
-	canceled        bool         // the caller gave up: no answer is wanted. Under serverSession.mu
-	runs            atomic.Int64 // how often the handler was called; answered once it can be no more
+	callContext
+	ss       *serverSession
+	st       *serverStream
+	id       uint64
+	form     byte
+	flags    byte
+	packed   bool // the body is compressed
+	method   *method
+	req      Request
+	small    [smallBody]byte // the body, if it fits
+	held     int             // bytes of the session's room for requests; the call's goroutine's
+	turned   bool            // the same: it counts among the handlers that run
+	canceled bool            // the caller gave up: no answer is wanted. Under serverSession.mu
+	runs     atomic.Int64    // how often the handler was called; answered once it can be no more
 
 	mu              sync.Mutex // protects what is sent with the answer
 	header, trailer Metadata
@@ -35,16 +39,24 @@ type serverCall struct {
 // formUnary is the form of a call, besides those of an open (W9).
 const formUnary = 0
 
+// smallBody is up to how many bytes of a request lie in the serverCall: an allocation less.
+const smallBody = 64
+
 // newCall makes a call of a call or open message. Its time is counted from now, its arrival (C6). The request is its own,
-// but the body a view of the message.
-func (st *serverStream) newCall(m *message) *serverCall {
-	sc := &serverCall{ss: st.ss, id: m.id, form: m.form, flags: m.flags}
+// but the body a view of the message if that is owned.
+func (st *serverStream) newCall(m *message, owned bool) *serverCall {
+	sc := &serverCall{ss: st.ss, st: st, id: m.id, form: m.form, flags: m.flags}
+	sc.parent = st.ctx
 	if m.timeout > 0 {
-		sc.Context, sc.cancel = context.WithTimeout(st.ctx, time.Duration(m.timeout)*time.Microsecond)
-	} else {
-		sc.Context, sc.cancel = context.WithCancel(st.ctx)
+		sc.limit(time.Duration(m.timeout) * time.Microsecond)
 	}
 	sc.req = Request{ID: string(m.request), Header: decodeMetadata(m.header), Body: m.body}
+	if n := len(m.body); !owned && n <= smallBody {
+		copy(sc.small[:], m.body)
+		sc.req.Body = sc.small[:n:n]
+	} else if !owned {
+		sc.req.Body = bytes.Clone(m.body)
+	}
 	return sc
 }
 
@@ -53,7 +65,7 @@ func (sc *serverCall) Value(key any) any {
 	if _, ok := key.(infoKey); ok {
 		return sc
 	}
-	return sc.Context.Value(key)
+	return sc.parent.Value(key)
 }
 
 func (sc *serverCall) requestID() string {
@@ -201,7 +213,8 @@ func (sc *serverCall) panicked(value any) *wireStatus {
 }
 
 // execute runs the handler, in turn, unless there is a reason not to.
-func (sc *serverCall) execute(m *method, packed bool) (Raw, error) {
+func (sc *serverCall) execute() (Raw, error) {
+	m := sc.method
 	if err := sc.turn(); err != nil {
 		return nil, err
 	}
@@ -211,7 +224,7 @@ func (sc *serverCall) execute(m *method, packed bool) (Raw, error) {
 	if m == nil || m.unary == nil {
 		return nil, refuse(Unimplemented, notServed(m, "unary"))
 	}
-	if packed {
+	if sc.packed {
 		if err := sc.unpack(); err != nil {
 			return nil, err
 		}

@@ -10,26 +10,31 @@ import (
 // errHanded ends the reading of a stream that has become its handler's.
 var errHanded = errors.New("rpc: the stream is its handler's")
 
-// answerOpen starts the handler of a stream of messages or of a connection, in a goroutine that owns the stream from then on:
-// like that of a call it is counted in calls, and nobody can stop it if it ignores its context. An error other than errHanded is
-// a violation.
+// An opened is what the handler of a stream of messages or of a connection is called with, or why it is not.
+type opened struct {
+	call    *serverCall
+	refused *wireStatus
+}
+
+// answerOpen hands a stream to a handler: its goroutine owns it from then on. Like a call it is counted in calls, and nobody
+// can stop it if it ignores its context. An error other than errHanded is a violation.
 func (st *serverStream) answerOpen(m *message) error {
-	sc := st.newCall(m)
+	sc := st.newCall(m, true)
 	refused, err := st.ss.admit(sc)
 	if err != nil {
 		sc.cancel()
 		return err
 	}
-	method := st.ss.srv.find(m.method)
-	sc.req.Method = nameOf(method, m.method)
-	go st.handle(sc, method, refused)
+	sc.method = st.ss.srv.find(m.method)
+	sc.req.Method = nameOf(sc.method, m.method)
+	st.opened = &opened{sc, refused}
 	return errHanded
 }
 
 // handle is the goroutine of a stream of messages or of a connection.
-func (st *serverStream) handle(sc *serverCall, m *method, refused *wireStatus) {
-	ss := st.ss
-	s := &handlerStream{call: sc, items: items{conn: st.conn, in: st.in, limits: &ss.srv.opts}}
+func (st *serverStream) handle(in *frameReader) {
+	ss, sc, refused := st.ss, st.opened.call, st.opened.refused
+	s := &handlerStream{call: sc, items: items{conn: st.conn, in: in, limits: &ss.srv.opts}}
 	if sc.flags&flagPack != 0 {
 		s.pack.over = ss.srv.opts.CompressOver
 	}
@@ -49,9 +54,9 @@ func (st *serverStream) handle(sc *serverCall, m *method, refused *wireStatus) {
 		refused.outcome = NotExecuted
 		s.end(refused)
 	case sc.form == formConn:
-		s.runConn(m)
+		s.runConn(sc.method)
 	default:
-		s.guard(func() error { return s.run(m) }, func(bad *wireStatus) {
+		s.guard(func() error { return s.run(sc.method) }, func(bad *wireStatus) {
 			if ss.wanted(sc) {
 				s.end(bad)
 			}

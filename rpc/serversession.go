@@ -19,8 +19,9 @@ const (
 )
 
 // A serverSession answers the calls of one session: for a Server, or for the Client that it is attached to. Goroutines: the
-// caller of serve, which accepts streams; a reader for each stream, until that is found to be one of messages or a connection; a
-// writer for each stream of calls; at the end one that closes; all in wg. Besides, one a running handler, counted in calls.
+// caller of serve, which accepts streams; a reader for each stream until that is found to be one of messages or a connection, and
+// a writer for each stream of calls, while there is something for them to wait for; at the end one that closes; all in wg.
+// Besides, the workers that run handlers: their calls are counted in calls.
 type serverSession struct {
 	srv      *Server
 	sess     Session
@@ -156,23 +157,21 @@ func (ss *serverSession) start(st *serverStream) {
 	}
 	ss.streams[st] = struct{}{}
 	ss.mu.Unlock()
-	ss.wg.Go(st.read)
+	st.in.start()
 }
 
-// carryLocked makes st a stream of calls, which has a writer, and tells it of a drain that has begun. Its reader runs, so that
-// wg may be added to.
+// carryLocked makes st a stream of calls, which can be written to, and tells it of a drain that has begun.
 func (ss *serverSession) carryLocked(st *serverStream) {
 	if st.out != nil {
 		return
 	}
-	st.out = newOutbox(st.conn)
+	st.out = newOutbox(st.conn, &ss.wg, st.end)
 	if st.ctx.Err() != nil { // end has not seen the outbox
 		st.out.fail(context.Cause(st.ctx))
 	}
 	if ss.draining {
 		st.goaway()
 	}
-	ss.wg.Go(st.write)
 }
 
 // hand makes st the stream of one handler, unless it is one of calls.
@@ -221,8 +220,27 @@ func (ss *serverSession) admit(sc *serverCall) (*wireStatus, error) {
 		return &wireStatus{code: ResourceExhausted, text: "too many open streams and connections"}, nil
 	}
 	ss.calls[sc.id] = sc
+	sc.st.running++
 	ss.countLocked(sc, 1)
+	if err := sc.st.ctx.Err(); err != nil { // cancelCalls has not seen it
+		sc.end(err)
+	}
 	return nil, nil
+}
+
+// cancelCalls ends the contexts of a stream's calls, whose own context has ended. It returns the stream's outbox.
+func (ss *serverSession) cancelCalls(st *serverStream) *outbox {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if st.running > 0 {
+		err := st.ctx.Err()
+		for _, sc := range ss.calls {
+			if sc.st == st {
+				sc.end(err)
+			}
+		}
+	}
+	return st.out
 }
 
 func (ss *serverSession) countLocked(sc *serverCall, n int) {
@@ -239,6 +257,7 @@ func (ss *serverSession) done(sc *serverCall) {
 	sc.cancel()
 	ss.mu.Lock()
 	delete(ss.calls, sc.id)
+	sc.st.running--
 	ss.countLocked(sc, -1)
 	ss.noteCutLocked()
 	ss.drainedLocked()

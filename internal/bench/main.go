@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -43,8 +44,20 @@ func run(args []string, out, progress io.Writer) error {
 	reps := flags.Int("reps", 3, "how often each peer is measured, in turn; the median counts")
 	asJSON := flags.Bool("json", false, "print a JSON object a line")
 	svg := flags.String("svg", "", "write bar charts into this `folder`")
+	profile := flags.String("cpuprofile", "", "write a CPU profile of the whole run to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	p := plan{seconds: time.Duration(*seconds * float64(time.Second)), reps: *reps}
 	var err error
