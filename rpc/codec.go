@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -53,15 +54,23 @@ func Check(b []byte) error {
 
 // encode returns v as one msgpack value. Strings, byte slices and Raw take no reflection.
 func encode(v any) (Raw, error) {
+	if raw, ok := v.(Raw); ok {
+		return raw, nil
+	}
+	return appendAny(nil, v)
+}
+
+// appendAny appends v as one msgpack value.
+func appendAny(b []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case Raw:
-		return v, nil
+		return append(b, v...), nil
 	case string:
-		return appendString(make([]byte, 0, 5+len(v)), v), nil
+		return appendString(slices.Grow(b, 5+len(v)), v), nil
 	case []byte:
-		return append(appendBinHeader(make([]byte, 0, 5+len(v)), len(v)), v...), nil
+		return appendBytes(b, v), nil
 	case nil:
-		return Raw{0xc0}, nil
+		return append(b, 0xc0), nil
 	}
 	if _, err := planOf(reflect.TypeOf(v)); err != nil {
 		return nil, err
@@ -73,33 +82,29 @@ func encode(v any) (Raw, error) {
 	if err := e.enc.Encode(v); err != nil { // the encoder's state is unknown: let it go
 		return nil, fmt.Errorf("rpc: encode %T: %w", v, err)
 	}
-	b := bytes.Clone(e.buf.Bytes())
+	b = append(b, e.buf.Bytes()...)
 	if e.buf.Cap() <= keepBuffer {
 		encoders.Put(e)
 	}
 	return b, nil
 }
 
+func appendBytes(b, v []byte) []byte {
+	return append(appendBinHeader(slices.Grow(b, 5+len(v)), len(v)), v...)
+}
+
 // decode stores a body that passed Check in what v points to. Its errors match ErrBadMessage.
-func decode(b Raw, v any) error {
+func decode(b Raw, v any) (err error) {
 	switch v := v.(type) {
 	case *Raw:
 		*v = b
 		return nil
 	case *string:
-		t, err := next(b, 0)
-		if err != nil || t.kind != tokStr && t.kind != tokNil {
-			return &badMessage{"not text", 0}
-		}
-		*v = string(b[t.start:t.end])
-		return nil
+		*v, err = decodeString(b)
+		return err
 	case *[]byte:
-		t, err := next(b, 0)
-		if err != nil || t.kind != tokBin && t.kind != tokNil {
-			return &badMessage{"not binary", 0}
-		}
-		*v = b[t.start:t.end:t.end]
-		return nil
+		*v, err = decodeBytes(b)
+		return err
 	}
 	t := reflect.TypeOf(v).Elem()
 	p, err := planOf(t)
@@ -116,6 +121,23 @@ func decode(b Raw, v any) error {
 		return nil
 	}
 	return decodeMsgpack(b, v)
+}
+
+func decodeString(b Raw) (string, error) {
+	t, err := next(b, 0)
+	if err != nil || t.kind != tokStr && t.kind != tokNil {
+		return "", &badMessage{"not text", 0}
+	}
+	return string(b[t.start:t.end]), nil
+}
+
+// decodeBytes returns a view of b.
+func decodeBytes(b Raw) ([]byte, error) {
+	t, err := next(b, 0)
+	if err != nil || t.kind != tokBin && t.kind != tokNil {
+		return nil, &badMessage{"not binary", 0}
+	}
+	return b[t.start:t.end:t.end], nil
 }
 
 func decodeMsgpack(b Raw, v any) (err error) {

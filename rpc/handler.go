@@ -1,9 +1,6 @@
 package rpc
 
-import (
-	"context"
-	"reflect"
-)
+import "context"
 
 // Handle registers fn for a method by its name, as Server.HandleRaw does, with the request decoded and the reply encoded by
 // msgpack.
@@ -24,10 +21,21 @@ func Handle[Req, Resp any](s *Server, method string, fn func(ctx context.Context
 // Caller.Do; besides, InvalidArgument, not sent, if req or Resp is not of a type that can be carried, and Internal,
 // executed, matching ErrBadMessage, if the reply does not fit Resp.
 func Call[Resp any](ctx context.Context, c Caller, method string, req any) (Resp, error) {
-	var resp Resp
-	body, err := encode(req)
+	return callValue[any, Resp](ctx, c, method, &req)
+}
+
+// callValue is Call with a request that need not be made an any.
+func callValue[Req, Resp any](ctx context.Context, c Caller, method string, req *Req) (resp Resp, err error) {
+	var s *scratch
+	client, ok := c.(*Client)
+	plain := ok && len(client.opts.Interceptors) == 0 // nobody else sees the bodies
+	if plain {
+		s = newScratch()
+		defer s.free()
+	}
+	body, err := encodeValue(s, req)
 	if err == nil {
-		_, err = planOf(reflect.TypeFor[Resp]())
+		err = carried[Resp]()
 	}
 	if err != nil {
 		return resp, fail(InvalidArgument, NotSent, "", err)
@@ -36,11 +44,11 @@ func Call[Resp any](ctx context.Context, c Caller, method string, req any) (Resp
 	if err != nil {
 		return resp, err
 	}
-	if client, ok := c.(*Client); !ok || len(client.opts.Interceptors) > 0 { // otherwise it was checked
+	if !plain { // otherwise it was checked
 		err = Check(reply)
 	}
 	if err == nil {
-		err = decode(reply, &resp)
+		resp, err = decodeValue[Resp](reply)
 	}
 	if err != nil {
 		var none Resp

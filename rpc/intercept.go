@@ -14,6 +14,8 @@ type Request struct {
 	// Body is one encoded msgpack value. To Open it is the only message that the caller sends on the stream, or nil if it sends by itself;
 	// on the way to a stream's handler it is nil.
 	Body Raw
+
+	scratch *scratch // for the reply, if nobody but the handler and the stream sees that
 }
 
 // A Response is the answer to a unary call.

@@ -23,22 +23,22 @@ func (u Unary[Req, Resp]) Handle(s *Server, fn func(ctx context.Context, req Req
 
 // Call calls the method: see Call.
 func (u Unary[Req, Resp]) Call(ctx context.Context, c Caller, req Req) (Resp, error) {
-	return Call[Resp](ctx, c, u.Name, req)
+	return callValue[Req, Resp](ctx, c, u.Name, &req)
 }
 
 func (u Unary[Req, Resp]) method(fn func(ctx context.Context, req Req) (Resp, error)) *method {
 	return &method{
 		name: u.Name, form: unaryForm, in: reflect.TypeFor[Req](), out: reflect.TypeFor[Resp](),
 		unary: func(ctx context.Context, r *Request) (Raw, error) {
-			var req Req
-			if err := decodeRequest(r.Body, &req); err != nil {
-				return nil, err
+			req, err := decodeValue[Req](r.Body)
+			if err != nil {
+				return nil, refuseBody(err)
 			}
 			resp, err := fn(ctx, req)
 			if err != nil {
 				return nil, err
 			}
-			reply, err := encode(resp)
+			reply, err := encodeValue(r.scratch, &resp)
 			if err != nil {
 				return nil, Errorf(Internal, "the reply: %w", err)
 			}
@@ -50,9 +50,13 @@ func (u Unary[Req, Resp]) method(fn func(ctx context.Context, req Req) (Resp, er
 // decodeRequest is decode for what a handler was sent.
 func decodeRequest(b Raw, v any) error {
 	if err := decode(b, v); err != nil {
-		return refuse(InvalidArgument, "the request: "+strings.TrimPrefix(err.Error(), "rpc: "))
+		return refuseBody(err)
 	}
 	return nil
+}
+
+func refuseBody(err error) error {
+	return refuse(InvalidArgument, "the request: "+strings.TrimPrefix(err.Error(), "rpc: "))
 }
 
 // A ServerStream is a method with one request, answered by any number of messages.

@@ -35,6 +35,7 @@ type outbox struct {
 	batch                // messages that nobody has taken
 	out       batch      // being written by whoever has set writing
 	writing   bool
+	yielding  bool   // a flush lets others put first
 	left      bool   // flush could not write all of out; run's, while writing
 	running   bool   // run does
 	handed    uint64 // the last call whose last byte was handed to Write; ids grow along a stream
@@ -52,6 +53,7 @@ type batch struct {
 	buf   []byte
 	marks []mark // the calls in it that were not handed over, in order
 	sent  int    // bytes of it that were written
+	n     int    // messages
 	box   *batchBox
 }
 
@@ -108,6 +110,7 @@ func (o *outbox) put(b []byte, id uint64, reserved int) {
 		o.box.marks = o.marks
 	}
 	o.buf = b
+	o.n++
 	n := len(b) - start
 	o.mu.Unlock()
 	if n != reserved {
@@ -192,6 +195,19 @@ func (o *outbox) runLocked() {
 	}
 }
 
+// enough messages for one write: more would let the other side wait for what it could work at already. Measured between 8 and 128.
+const enough = 32
+
+// flushIfEnough is flush if so many messages wait that others should not wait for more.
+func (o *outbox) flushIfEnough() {
+	o.mu.Lock()
+	n := o.n
+	o.mu.Unlock()
+	if n >= enough {
+		o.flush(false)
+	}
+}
+
 // flushRounds is how many batches one flush writes at most: the messages of others must not keep its caller for ever.
 const flushRounds = 4
 
@@ -200,19 +216,24 @@ const flushRounds = 4
 func (o *outbox) flush(crowd bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.writing || o.err != nil {
+	if o.writing || o.err != nil || o.yielding && o.n < enough {
 		return
 	}
 	if o.now == nil {
 		o.runLocked()
 		return
 	}
-	o.writing = true
-	if crowd {
+	if crowd && o.n < enough {
+		o.yielding = true
 		o.mu.Unlock()
 		runtime.Gosched()
 		o.mu.Lock()
+		o.yielding = false
+		if o.writing || o.err != nil {
+			return
+		}
 	}
+	o.writing = true
 	for range flushRounds {
 		if o.err != nil || len(o.buf) == 0 {
 			break

@@ -238,6 +238,7 @@ func (sc *serverCall) execute() (Raw, error) {
 	list := sc.ss.srv.opts.Interceptors
 	if len(list) == 0 {
 		sc.reach()
+		sc.req.scratch = newScratch() // run frees it
 		return m.unary(sc, &sc.req)
 	}
 	resp, err := chainUnary(list, func(ctx context.Context, req *Request) (*Response, error) {

@@ -76,6 +76,7 @@ func (st *serverStream) work() {
 			st.out.flush(false)
 		}
 		st.run(sc)
+		st.out.flushIfEnough()
 	}
 	over = true
 	st.out.flush(false)
@@ -94,6 +95,7 @@ func (st *serverStream) run(sc *serverCall) {
 		if st.ss.wanted(sc) {
 			st.answer(sc, reply, bad)
 		}
+		sc.req.scratch.free()
 		sc.leave()
 		st.ss.done(sc)
 	}()

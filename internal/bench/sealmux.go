@@ -42,6 +42,7 @@ func sealmuxServer() (*transport.Listener, func() (*transport.Session, error), e
 }
 
 var (
+	bytesEcho = rpc.Unary[[]byte, []byte]{Name: "echo"}
 	typedEcho = rpc.Unary[*Message, *Message]{Name: "typed"}
 	idleEcho  = rpc.Bidi[[]byte, []byte]{Name: "idle"}
 )
@@ -53,7 +54,7 @@ func startSealmux() (*system, error) {
 	}
 	s := &system{}
 	srv := rpc.NewServer(rpc.Options{MaxStreams: maxStreams})
-	rpc.Handle(srv, "echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
+	bytesEcho.Handle(srv, func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	typedEcho.Handle(srv, func(_ context.Context, m *Message) (*Message, error) { return m, nil })
 	idleEcho.Handle(srv, func(ctx context.Context, _ *rpc.Stream[[]byte, []byte]) error { <-ctx.Done(); return ctx.Err() })
 	rpc.HandleConn(srv, "sink", func(_ context.Context, c net.Conn) error { _, err := io.Copy(s, c); return err })
@@ -69,7 +70,7 @@ func startSealmux() (*system, error) {
 	s.onClose(func() { client.Close() })
 	ctx := context.Background()
 	s.call = func(body []byte) (int, error) {
-		reply, err := rpc.Call[[]byte](ctx, client, "echo", body)
+		reply, err := bytesEcho.Call(ctx, client, body)
 		return len(reply), err
 	}
 	s.typed = func(m *Message) (*Message, error) { return typedEcho.Call(ctx, client, m) }

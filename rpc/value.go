@@ -1,0 +1,81 @@
+package rpc
+
+import (
+	"reflect"
+	"sync"
+)
+
+// Typed values are encoded and decoded through pointers that do not escape, and into memory that is used again: of a call with
+// text or bytes nothing is allocated here but what the program gets.
+
+// A scratch is memory for a value that is encoded, copied onto a stream, and forgotten.
+type scratch struct{ b []byte }
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func newScratch() *scratch { return scratches.Get().(*scratch) }
+
+// free gives the memory to others. A nil scratch has none.
+func (s *scratch) free() {
+	if s != nil && cap(s.b) <= keepBuffer {
+		scratches.Put(s)
+	}
+}
+
+// encodeValue is encode, into s unless that is nil: then the result is valid until s is freed.
+func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
+	if raw, ok := any(from).(*Raw); ok {
+		return *raw, nil
+	}
+	var b []byte
+	if s != nil {
+		b = s.b[:0]
+	}
+	switch v := any(from).(type) {
+	case *string:
+		b = appendString(b, *v)
+	case *[]byte:
+		b = appendBytes(b, *v)
+	default:
+		b, err = appendAny(b, *from)
+	}
+	if s != nil && err == nil {
+		s.b = b
+	}
+	return b, err
+}
+
+// decodeValue is decode.
+func decodeValue[T any](b Raw) (T, error) {
+	var v T
+	var err error
+	switch p := any(&v).(type) {
+	case *Raw:
+		*p = b
+		return v, nil
+	case *string:
+		*p, err = decodeString(b)
+		return v, err
+	case *[]byte:
+		*p, err = decodeBytes(b)
+		return v, err
+	}
+	return decodeOther[T](b)
+}
+
+// decodeOther is apart so that the value is only on the heap where reflection needs it there.
+func decodeOther[T any](b Raw) (T, error) {
+	var v T
+	err := decode(b, &v)
+	return v, err
+}
+
+// carried reports that T cannot be encoded and decoded.
+func carried[T any]() error {
+	switch any((*T)(nil)).(type) {
+	case *Raw, *string, *[]byte:
+		return nil
+	}
+	_, err := planOf(reflect.TypeFor[T]())
+	return err
+}
