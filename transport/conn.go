@@ -21,7 +21,7 @@ func newConn(raw net.Conn, out *outcome) *conn {
 	c.rx.raw, c.rx.cipher, c.rx.buf = raw, out.receive, make([]byte, smallBuffer)
 	c.rx.last.Store(now())
 	c.tx.raw, c.tx.cipher, c.tx.now = raw, out.send, newWriteNow(raw)
-	c.tx.wake, c.tx.room, c.tx.bound = make(chan struct{}, 1), newBudget(txBudget), txBound
+	c.tx.room, c.tx.bound = newBudget(txBudget), txBound
 	return c
 }
 

@@ -55,17 +55,20 @@ func (s *Session) lastWords(err error) {
 	s.conn.raw.Close()
 }
 
-// write is the goroutine that writes. When it is through, TCP tells the peer so.
+// write is the goroutine that writes, which is there while there is something to. When all is through, TCP tells the peer so.
 func (s *Session) write() {
-	defer close(s.txDone)
-	if err := s.conn.tx.run(); err != nil {
+	over, err := s.conn.tx.run()
+	switch half, ok := s.conn.raw.(interface{ CloseWrite() error }); {
+	case err != nil:
 		// The peer's last record, which tells why it takes no more, may still be on its way to us.
 		s.conn.raw.SetReadDeadline(time.Now().Add(s.cfg.CloseTimeout))
+	case !over:
 		return
-	}
-	if half, ok := s.conn.raw.(interface{ CloseWrite() error }); ok {
+	case ok:
 		half.CloseWrite()
 	}
+	close(s.txDone)
+	s.tasks.Done()
 }
 
 // keepalive arms the timer that watches for a peer gone silent and a write that makes no progress. Each

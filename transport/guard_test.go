@@ -413,7 +413,7 @@ func loneGuard(t *testing.T) *guard {
 		t.Fatal(err)
 	}
 	c := &conn{}
-	c.tx.wake, c.tx.room, c.tx.bound = make(chan struct{}, 1), newBudget(txBudget), txBound
+	c.tx.start, c.tx.room, c.tx.bound = func() {}, newBudget(txBudget), txBound
 	return newGuard(&Session{cfg: full}, c, false, 10)
 }
 

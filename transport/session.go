@@ -65,7 +65,8 @@ func newSession(raw net.Conn, cfg *Config, out *outcome, client bool) *Session {
 		muxed: make(chan struct{}), done: make(chan struct{}), txDone: make(chan struct{})}
 	s.conn = newConn(raw, out)
 	s.guard = newGuard(s, s.conn, client, out.maxStreams)
-	s.tasks.Go(s.write)
+	s.conn.tx.start = func() { go s.write() }
+	s.tasks.Add(1) // until nothing more will be written
 	s.keepalive()
 	start := yamux.Server
 	if client {

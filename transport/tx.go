@@ -16,7 +16,7 @@ type txHalf struct {
 	cipher *cipherState // owned by whoever has set busy
 	room   *budget      // of stream data
 	bound  int          // of what may be queued: txBound
-	wake   chan struct{}
+	start  func()       // starts a goroutine that calls run
 	since  atomic.Int64 // when the write in progress began, 0 when there is none
 
 	flooded atomic.Bool // more is queued than an honest peer makes us queue
@@ -25,6 +25,7 @@ type txHalf struct {
 	queue    txBuffer
 	out      txBuffer // taken from queue, and being written by whoever has set busy
 	busy     bool
+	running  bool // run is, or is about to
 	left     bool // flush could not write all of out: run's, and before anything else
 	finished bool // the last record has been queued
 	broken   bool // the raw connection takes nothing any more
@@ -117,48 +118,53 @@ func (tx *txHalf) record(last bool, typ byte, data ...byte) {
 	q.b = append(q.b, data...)
 	q.closeRecord()
 	tx.finished = last
-	tx.kick()
+	tx.kickLocked()
 }
 
+// kick has run write what is queued.
 func (tx *txHalf) kick() {
-	select {
-	case tx.wake <- struct{}{}:
-	default:
+	tx.mu.Lock()
+	tx.kickLocked()
+	tx.mu.Unlock()
+}
+
+func (tx *txHalf) kickLocked() {
+	if !tx.running && !tx.broken && !tx.busy && (tx.left || len(tx.queue.b) > 0 || tx.finished) {
+		tx.running = true
+		tx.start()
 	}
 }
 
-// run seals and writes what is queued until the last record is out or the connection breaks.
-func (tx *txHalf) run() error {
-	for range tx.wake {
-		for {
-			some, over := tx.take()
-			if over {
-				return nil
-			}
-			if !some {
-				break
-			}
-			err := tx.write(&tx.out)
-			tx.done(err != nil)
-			if err != nil {
-				return err
-			}
+// run seals and writes what is queued until there is no more. It returns true once the last record is out; an error means that
+// the connection is broken.
+func (tx *txHalf) run() (over bool, err error) {
+	for {
+		some, over := tx.take()
+		if !some {
+			return over, nil
+		}
+		err := tx.write(&tx.out)
+		tx.done(err != nil)
+		if err != nil {
+			return false, err
 		}
 	}
-	return nil
 }
 
-// take puts into out what is to be written and makes the caller the one who does it, until done. It finds nothing while somebody
-// else does it, who wakes run if there is more then. over says that the last record is out.
+// take puts into out what is to be written and makes the caller, run, the one who does it, until done. It finds nothing while
+// a flush does it, which starts run if there is more then. over says that the last record is out, and that run was called for
+// the last time.
 func (tx *txHalf) take() (some, over bool) {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	switch {
 	case tx.busy:
+		tx.running = false
 		return false, false
 	case tx.left:
 		tx.left = false
 	case len(tx.queue.b) == 0:
+		tx.running = tx.finished
 		return false, tx.finished
 	default:
 		tx.takeQueueLocked()
@@ -197,11 +203,8 @@ func (tx *txHalf) flush() {
 	for range flushRounds {
 		tx.mu.Lock()
 		if tx.busy || tx.left || tx.broken || len(tx.queue.b) == 0 {
-			wake := !tx.busy && (tx.left || tx.finished)
+			tx.kickLocked()
 			tx.mu.Unlock()
-			if wake {
-				tx.kick()
-			}
 			return
 		}
 		tx.busy = true
