@@ -18,7 +18,10 @@ type conn struct {
 
 func newConn(raw net.Conn, out *outcome) *conn {
 	c := &conn{raw: raw}
-	c.rx.raw, c.rx.cipher, c.rx.buf = raw, out.receive, make([]byte, smallBuffer)
+	c.rx.raw, c.rx.cipher, c.rx.wait = raw, out.receive, newReadWait(raw, &c.rx)
+	if c.rx.wait == nil {
+		c.rx.buf = make([]byte, smallBuffer)
+	}
 	c.rx.last.Store(now())
 	c.tx.raw, c.tx.cipher, c.tx.now = raw, out.send, newWriteNow(raw)
 	c.tx.room, c.tx.bound = newBudget(txBudget), txBound
@@ -26,7 +29,7 @@ func newConn(raw net.Conn, out *outcome) *conn {
 }
 
 const (
-	// smallBuffer is what an idle session keeps for reading; bigBuffer what a busy one borrows.
+	// smallBuffer is what an idle session keeps for reading where it must (see readWait); bigBuffer what a busy one borrows.
 	smallBuffer = 4 << 10
 	bigBuffer   = 128 << 10
 	// shrinkAfter so many reads in a row that a small buffer could have held, the big one goes back.
@@ -44,6 +47,7 @@ var bigBuffers = sync.Pool{New: func() any { b := make([]byte, bigBuffer); retur
 // rxHalf reads records. It is owned by the goroutine that calls next.
 type rxHalf struct {
 	raw    net.Conn
+	wait   *readWait // of raw; nil if it must be read with a buffer in hand
 	cipher *cipherState
 	buf    []byte
 	big    *[]byte // buf, when it is borrowed from bigBuffers
@@ -57,7 +61,7 @@ type rxHalf struct {
 // The first error is the last word: nothing is delivered after it.
 func (rx *rxHalf) next() (typ byte, data []byte, err error) {
 	for rx.err == nil {
-		typ, data, rx.err = rx.read()
+		typ, data, rx.err = rx.record()
 		switch {
 		case rx.err != nil:
 		case typ != recordUpdate:
@@ -71,7 +75,7 @@ func (rx *rxHalf) next() (typ byte, data []byte, err error) {
 	return 0, nil, rx.err
 }
 
-func (rx *rxHalf) read() (byte, []byte, error) {
+func (rx *rxHalf) record() (byte, []byte, error) {
 	if err := rx.fill(recordHeader); err != nil {
 		return 0, nil, err
 	}
@@ -98,13 +102,15 @@ func (rx *rxHalf) read() (byte, []byte, error) {
 func (rx *rxHalf) fill(n int) error {
 	if rx.r == rx.w {
 		rx.r, rx.w = 0, 0
-		rx.shrink()
+		if rx.wait == nil {
+			rx.shrink()
+		}
 	}
-	if rx.r+n > len(rx.buf) {
+	if rx.r+n > len(rx.buf) && (rx.wait == nil || len(rx.buf) > 0) {
 		rx.makeRoom(n)
 	}
 	for rx.w-rx.r < n {
-		k, err := rx.raw.Read(rx.buf[rx.w:])
+		k, err := rx.read()
 		rx.w += k
 		rx.last.Store(now())
 		if k >= smallBuffer {
@@ -120,6 +126,29 @@ func (rx *rxHalf) fill(n int) error {
 		}
 	}
 	return nil
+}
+
+// read reads into the unused part of buf.
+func (rx *rxHalf) read() (int, error) {
+	if rx.wait != nil {
+		return rx.wait.read()
+	}
+	return rx.raw.Read(rx.buf[rx.w:])
+}
+
+// borrow gets a big buffer, if there is none, and release gives it back, if nothing is in it.
+func (rx *rxHalf) borrow() {
+	if rx.buf == nil {
+		rx.big = bigBuffers.Get().(*[]byte)
+		rx.buf = *rx.big
+	}
+}
+
+func (rx *rxHalf) release() {
+	if rx.big != nil && rx.r == rx.w {
+		bigBuffers.Put(rx.big)
+		rx.big, rx.buf, rx.r, rx.w = nil, nil, 0, 0
+	}
 }
 
 // makeRoom moves the unread bytes to the front, of a big buffer if they need one.

@@ -49,7 +49,7 @@ type txStore struct {
 	ends []int
 }
 
-var txBuffers = sync.Pool{New: func() any { return &txStore{b: make([]byte, 0, smallBuffer)} }}
+var txBuffers = sync.Pool{New: func() any { return &txStore{b: make([]byte, 0, 4<<10)} }}
 
 var errTxOver = errors.New("transport: no more records")
 

@@ -15,9 +15,20 @@ type writeNow struct {
 	try func(fd uintptr) bool // a method value, made once
 }
 
-// newWriteNow returns nil for all but the operating system's own connections. A type that embeds one has SyscallConn too, but
-// its Write may do more, which must not be gone past.
+// newWriteNow returns nil for a connection that can only wait.
 func newWriteNow(conn net.Conn) *writeNow {
+	raw := rawConn(conn)
+	if raw == nil {
+		return nil
+	}
+	w := &writeNow{raw: raw}
+	w.try = w.writeTo
+	return w
+}
+
+// rawConn returns nil for all but the operating system's own connections. A type that embeds one has SyscallConn too, but
+// its Read and Write may do more, which must not be gone past.
+func rawConn(conn net.Conn) syscall.RawConn {
 	var raw syscall.RawConn
 	var err error
 	switch c := conn.(type) {
@@ -25,15 +36,11 @@ func newWriteNow(conn net.Conn) *writeNow {
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		raw, err = c.SyscallConn()
-	default:
-		return nil
 	}
 	if err != nil {
 		return nil
 	}
-	w := &writeNow{raw: raw}
-	w.try = w.writeTo
-	return w
+	return raw
 }
 
 // write returns how much was written. Why not all was is for a Write that waits to find out.
