@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
 )
@@ -30,7 +29,7 @@ type clientStream struct {
 type call struct {
 	id    uint64
 	done  chan struct{} // one value, when reply and err are set
-	parts []byte        // what came of the reply's body; the reader's alone
+	parts *scratch      // what came of the reply's body; the reader's alone
 	reply answer
 	err   error
 }
@@ -114,6 +113,7 @@ func (cs *clientStream) wait(ctx context.Context, cl *call) (answer, error) {
 // take returns what a call has ended with, which is then used for another.
 func (cs *clientStream) take(cl *call) (answer, error) {
 	reply, err := cl.reply, cl.err
+	cl.parts.free()
 	cl.reply, cl.err, cl.parts = answer{}, nil, nil
 	cs.client.calls.Put(cl)
 	return reply, err
@@ -209,12 +209,13 @@ func (cs *clientStream) answered(m *message) error {
 	limit := cs.client.opts.MaxReceive
 	cs.mu.Lock()
 	cl := cs.calls[m.id]
-	over := cl != nil && len(cl.parts)+len(m.body) > limit
+	over := cl != nil && cl.parts.len()+len(m.body) > limit
 	if m.kind == kindPart && cl != nil && !over {
-		if cap(cl.parts)-len(cl.parts) < len(m.body) { // append alone would grow by quarters, and copy five times as much
-			cl.parts = slices.Grow(cl.parts, max(len(m.body), len(cl.parts)))
+		if cl.parts == nil {
+			cl.parts = newScratch()
+			cl.parts.b = cl.parts.b[:0]
 		}
-		cl.parts = append(cl.parts, m.body...) // under mu: a call that ends is used again
+		cl.parts.b = append(cl.parts.b, m.body...) // under mu: a call that ends is used again
 		cs.mu.Unlock()
 		return nil
 	}
@@ -231,11 +232,7 @@ func (cs *clientStream) answered(m *message) error {
 		cl.finish(answer{}, fail(ResourceExhausted, Executed, fmt.Sprintf("a reply of more than %d bytes", limit), ErrTooLarge))
 	default:
 		a := answer{packed: m.packed, header: bytes.Clone(m.header), trailer: bytes.Clone(m.trailer)}
-		if cl.parts != nil {
-			a.body = append(cl.parts, m.body...)
-		} else {
-			a.body = bytes.Clone(m.body)
-		}
+		a.body = cl.parts.join(m.body)
 		cl.finish(a, nil)
 	}
 	return nil

@@ -30,8 +30,9 @@ type decoder struct {
 	src bytes.Reader
 }
 
-// keepBuffer is the largest buffer, in bytes, that goes back to a pool or stays with an idle stream.
-const keepBuffer = 64 << 10
+// keepBuffer is the largest buffer, in bytes, that goes back to a pool: one of a large call of default size. The garbage
+// collector empties pools.
+const keepBuffer = 1<<20 + 64<<10
 
 // Check reports whether b is exactly one msgpack value that this package carries; otherwise the error matches
 // ErrBadMessage. It takes time linear in len(b), and little memory but for maps of more than 16 keys, at most about 200

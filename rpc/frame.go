@@ -11,6 +11,9 @@ import (
 // readBuffer is a stream's read buffer in bytes. A message that fits is parsed where it lies.
 const readBuffer = 16 << 10
 
+// firstPiece is how much memory a large message gets before any of it has come. There is room for it (MaxHeld) by then.
+const firstPiece = 128 << 10
+
 // A frameReader takes messages off a stream (W1, W2).
 type frameReader struct {
 	br   *bufio.Reader
@@ -70,7 +73,7 @@ func (f *frameReader) payload(n int) (p []byte, owned bool, err error) {
 	} else {
 		owned = true
 		for len(p) < n && err == nil {
-			p = slices.Grow(p, min(n-len(p), max(readBuffer, 3*len(p))))
+			p = slices.Grow(p, min(n-len(p), max(firstPiece, 3*len(p))))
 			end := min(n, cap(p))
 			var m int
 			m, err = io.ReadFull(f.br, p[len(p):end])

@@ -22,6 +22,22 @@ func (s *scratch) free() {
 	}
 }
 
+func (s *scratch) len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.b)
+}
+
+// join returns what is in the scratch and tail, in memory of their own.
+func (s *scratch) join(tail []byte) []byte {
+	b := make([]byte, 0, s.len()+len(tail))
+	if s != nil {
+		b = append(b, s.b...)
+	}
+	return append(b, tail...)
+}
+
 // encodeValue is encode, into s unless that is nil: then the result is valid until s is freed.
 func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
 	if raw, ok := any(from).(*Raw); ok {
