@@ -52,9 +52,9 @@ const Protocol = "sealmux-rpc/1"
 
 // Limits that options do not change.
 const (
-	// LargeCall is the size in bytes of a request body above which the call goes on a stream of its own, so that it does
+	// LargeCall is the size in bytes of a request body, of 64 KiB of data and what encodes them, above which the call goes on a stream of its own, so that it does
 	// not delay the small ones, which share a stream.
-	LargeCall = 64 << 10
+	LargeCall = 64<<10 + 64
 	// DefaultMaxMessage is the default limit of a message each way, in bytes, envelope included.
 	DefaultMaxMessage = 4 << 20
 )
