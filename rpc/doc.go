@@ -50,18 +50,21 @@
 // # Goroutines and locks
 //
 //	Client          one accepts the peer's streams, one opens the shared stream, one closes the session; per stream of calls
-//	                a reader and a writer, of what its callers cannot write at once. Stopped by Close or the session's end; Close waits.
-//	Server          the callers of Serve and ServeSession; Serve runs one a session; per session one that closes; per stream
-//	                a reader until its use is known, per stream of calls a writer besides. Stopped by Shutdown, Close, the
-//	                context or the session's end; ServeSession waits.
-//	handlers        one a call, stream or connection. Stopped by their context; Shutdown waits for them.
+//	                a writer, while there is something that its callers could not write at once, and a reader, while there is something that
+//	                may have to wait (always, if the session is not a *transport.Session). Stopped by Close or the session's end;
+//	                Close waits.
+//	Server          the callers of Serve and ServeSession; Serve runs one a session; per session one that closes; readers and
+//	                writers as a Client has. Stopped by Shutdown, Close, the context or the session's end; ServeSession waits.
+//	handlers        one a stream or connection. Of calls, workers: each takes the calls of one stream until there are none, and while
+//	                some wait one more is on its way, so that nobody waits for a slow handler. Stopped by their context; Shutdown
+//	                waits for them.
 //	OnSession       one a session. Stopped by its context, which ends with the session; nobody waits.
 //	callers         streams and connections have no goroutine on the caller's side: who sends and receives does the work.
 //	lock order      serverSession.mu, outbox.mu, room.mu; clientStream.mu, outbox.mu, room.mu; items.writing and receiving
-//	                before openStream.mu or serverCall.mu, and they alone are held while a stream blocks. Client.mu and
-//	                Server.mu are held alone.
+//	                before openStream.mu or serverCall.mu, and they alone are held while a stream blocks. callContext.state and
+//	                queue.mu come last. Client.mu and Server.mu are held alone.
 //
 // The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go;
-// then room.go, outbox.go, frame.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go, clientconn.go; server.go,
-// registry.go, serversession.go, serverstream.go, servercall.go, serveropen.go, drain.go; at last method.go.
+// then room.go, outbox.go, frame.go, intake.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go, clientconn.go; server.go,
+// registry.go, serversession.go, serverstream.go, serverwork.go, servercall.go, callcontext.go, serveropen.go, drain.go; at last method.go.
 package rpc

@@ -96,7 +96,8 @@ func (s *Server) register(m *method) {
 }
 
 // HandleRaw registers fn for the unary calls of a method, whose name has 1 to 255 bytes of UTF-8 and does not begin with
-// "sealmux.". fn runs in a goroutine of its own for every call. Its context ends at the call's deadline, when the caller gives up, when
+// "sealmux.". Calls run at once, each in a goroutine that nothing else uses until fn returns, and that may answer another call then:
+// what fn does to its goroutine (runtime.LockOSThread, profiler labels) it must undo. Its context ends at the call's deadline, when the caller gives up, when
 // the session ends, and on Server.Close. The request's body is one msgpack value that passed Check and is fn's to keep;
 // that of the response must be one too. A nil error makes a reply, any other an error of code CodeOf(err), with outcome
 // Executed. A panic is logged and answered with Internal. HandleRaw panics if the name is taken or no name.

@@ -42,17 +42,19 @@
 //
 // # Goroutines and locks
 //
-// A session has three goroutines, and a timer:
+// A session has two goroutines, at times a third, and a timer:
 //
 //	yamux's receiving one    reads records, checks frames, ends the session     until the raw connection ends
 //	yamux's sending one      queues window updates, never blocks                until yamux is closed
-//	Session.write            seals and writes what is queued                    until the last record is out
+//	Session.write            seals and writes what is queued                    while there is something queued
 //
 // A Write of up to 8 KiB, and WriteNow, seal and write what is queued themselves, as far as the operating system takes it
 // at once, unless somebody is at it: txHalf.busy says who has the cipher. Data passes yamux by in both directions: streams
 // frame what they write, the guard puts what comes into their inboxes, and grants windows. yamux opens, accepts and ends streams.
 //
-// Session.Close waits for all three. A Listener has one, and one for each handshake; its Close waits for them.
+// The receiving one waits without a buffer where the operating system lets it (readWait), and calls what Stream.Receive was given.
+//
+// Session.Close waits for all of them. A Listener has one, and one for each handshake; its Close waits for them.
 //
 //	Stream.writing   one Write or final close at a time    taken before the others
 //	Session.openMu   stream ids in order on the wire       taken before guard.mu

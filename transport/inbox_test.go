@@ -213,3 +213,35 @@ func TestInboxHoldsNothing(t *testing.T) {
 		t.Fatal("it holds something yet")
 	}
 }
+
+// A session that waits for its peer holds no read buffer.
+func TestIdleSessionHoldsNoBuffer(t *testing.T) {
+	cs, ss := sessions(t)
+	o, p := streams(t, cs, ss)
+	go o.Write(make([]byte, 1<<20))
+	if _, err := io.ReadFull(p, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Session{cs, ss} {
+		s.Close() // only then may the receiving half be looked at
+	}
+	if raw := rawConn(ss.conn.raw); raw == nil {
+		t.Skip("this system's connections are read with a buffer in hand")
+	}
+	var rx rxHalf
+	a, b := tcpPair(t)
+	rx.wait = newReadWait(a, &rx)
+	waiting := make(chan error)
+	go func() {
+		_, err := rx.read()
+		waiting <- err
+	}()
+	b.Close()
+	if err := <-waiting; err != io.EOF {
+		t.Fatal(err)
+	}
+	rx.release()
+	if rx.buf != nil || rx.big != nil {
+		t.Fatal("the buffer stays")
+	}
+}
