@@ -94,7 +94,7 @@ type act struct {
 func FuzzClientMachine(f *testing.F) {
 	programs(f)
 	f.Fuzz(func(t *testing.T, program []byte) {
-		synctest.Test(t, func(t *testing.T) { runClientMachine(t, &tape{program[:min(len(program), 300)]}) })
+		synctest.Test(t, func(t *testing.T) { runClientMachine(t, newTape(program)) })
 	})
 }
 
@@ -102,7 +102,7 @@ func runClientMachine(t *testing.T, prog *tape) {
 	a, b := newPipe()
 	st := &stage{sess: b, roles: make(map[string]*role)}
 	st.reading.Go(st.run)
-	c := NewClient(a, Options{})
+	c := NewClient(prog.session(a), Options{})
 	var acts []*act
 	var working sync.WaitGroup
 	pick := func(arg int) (*act, *role) {

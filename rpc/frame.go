@@ -11,9 +11,6 @@ import (
 // readBuffer is a stream's read buffer in bytes. A message that fits is parsed where it lies.
 const readBuffer = 16 << 10
 
-// firstPiece is how much memory a large message gets before any of it has come. There is room for it (MaxHeld) by then.
-const firstPiece = 128 << 10
-
 // A frameReader takes messages off a stream (W1, W2).
 type frameReader struct {
 	br   *bufio.Reader
@@ -67,13 +64,18 @@ func (f *frameReader) header() (int, error) {
 // payload returns the n bytes after the header. owned says that they are the caller's to keep; otherwise they are valid
 // until the next call of header. Memory grows with what has come, not with what was declared.
 func (f *frameReader) payload(n int) (p []byte, owned bool, err error) {
+	return f.payloadIn(n, readBuffer)
+}
+
+// payloadIn is payload with so much memory, at most, before any of a long one has come.
+func (f *frameReader) payloadIn(n, first int) (p []byte, owned bool, err error) {
 	if n <= readBuffer {
 		p, err = f.br.Peek(n)
 		f.held = len(p)
 	} else {
 		owned = true
 		for len(p) < n && err == nil {
-			p = slices.Grow(p, min(n-len(p), max(firstPiece, 3*len(p))))
+			p = slices.Grow(p, min(n-len(p), max(first, 3*len(p))))
 			end := min(n, cap(p))
 			var m int
 			m, err = io.ReadFull(f.br, p[len(p):end])

@@ -126,7 +126,7 @@ func (in *intake) drop() {
 	in.part, in.box = nil, nil
 }
 
-// gather moves bytes from p to part until it has so many.
+// gather moves bytes from p to part until it has so many. Memory grows with what has come, not with what was declared.
 func (in *intake) gather(p []byte, want int) (rest []byte) {
 	n := min(want-len(in.part), len(p))
 	if n > 0 {
@@ -134,7 +134,7 @@ func (in *intake) gather(p []byte, want int) (rest []byte) {
 			in.box = partBuffers.Get().(*[]byte)
 			in.part = (*in.box)[:0]
 		}
-		in.part = append(slices.Grow(in.part, want-len(in.part)), p[:n]...)
+		in.part = append(slices.Grow(in.part, min(want-len(in.part), max(n, 2*len(in.part)))), p[:n]...)
 		return p[n:]
 	}
 	return p

@@ -17,7 +17,23 @@ import (
 // what it works on. Peers keep to the protocol unless an operation says otherwise.
 
 // A tape is a program.
-type tape struct{ b []byte }
+type tape struct {
+	b    []byte
+	push bool // the peer's streams hand over what arrives, piece by piece
+}
+
+// newTape takes a program, whose length says whether push.
+func newTape(program []byte) *tape {
+	program = program[:min(len(program), 300)]
+	return &tape{program, len(program)%2 == 1}
+}
+
+func (p *tape) session(s Session) Session {
+	if p.push {
+		return &pushSession{Session: s, pieces: 7}
+	}
+	return s
+}
 
 func (p *tape) next() (op, arg int, ok bool) {
 	if len(p.b) == 0 {
@@ -123,7 +139,7 @@ func (p *puppeteer) abandon(id uint64) {
 func FuzzServerMachine(f *testing.F) {
 	programs(f)
 	f.Fuzz(func(t *testing.T, program []byte) {
-		synctest.Test(t, func(t *testing.T) { runServerMachine(t, &tape{program[:min(len(program), 300)]}) })
+		synctest.Test(t, func(t *testing.T) { runServerMachine(t, newTape(program)) })
 	})
 }
 
@@ -172,7 +188,7 @@ func runServerMachine(t *testing.T, prog *tape) {
 		return err
 	})
 	served, down := make(chan error, 1), make(chan error, 2)
-	go func() { served <- srv.ServeSession(bg, b) }()
+	go func() { served <- srv.ServeSession(bg, prog.session(b)) }()
 
 	hostile, shuts := false, 0
 	for op, arg, ok := prog.next(); ok; op, arg, ok = prog.next() {

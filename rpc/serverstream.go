@@ -20,6 +20,9 @@ const (
 	// not see that the caller has given up.
 	patience = 2 * time.Second
 
+	// firstPiece is how much memory a large call gets before any of it has come. There is room for all of it (MaxHeld) by then.
+	firstPiece = 128 << 10
+
 	heldText = "requests and unwritten replies of this session hold too many bytes"
 )
 
@@ -127,7 +130,7 @@ func (st *serverStream) large(in *frameReader, n int) error {
 	if taken, err := st.holdLarge(in, n); !taken {
 		return err
 	}
-	p, owned, err := in.payload(n)
+	p, owned, err := in.payloadIn(n, firstPiece)
 	var m message
 	if err == nil {
 		m, err = parseMessage(p)

@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -97,4 +98,34 @@ func TestCallContext(t *testing.T) {
 	if s := <-saw; s.err != context.Canceled || s.cause != s.err || s.child != s.err || s.left < time.Minute {
 		t.Errorf("%+v", s)
 	}
+}
+
+// A stream that declares a message and sends none of it costs a read buffer, at most.
+func TestDeclaredCostsNothing(t *testing.T) {
+	client, session, _ := sealed(t, rpc.NewServer(rpc.Options{}))
+	if _, err := rpc.Call[string](context.Background(), client, "echo", ""); err != nil {
+		t.Fatal(err)
+	}
+	before := heap()
+	const streams = 500
+	for range streams {
+		conn, err := session.Open(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write([]byte{0, 1, 0, 0, 0x94}) // 64 KiB, it says
+	}
+	if _, err := rpc.Call[string](context.Background(), client, "echo", ""); err != nil { // behind it all
+		t.Fatal(err)
+	}
+	if grown := heap() - before; grown > streams*40<<10 {
+		t.Errorf("%d bytes a stream, both ends", grown/streams)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
