@@ -103,10 +103,10 @@ func (st *serverStream) message(p []byte, owned, wait bool) error {
 	}
 	switch {
 	case m.kind == kindCall || m.kind == kindCall2:
-		if !wait && st.out != nil && st.out.room.full() { // a refusal would have to wait
+		if !wait && st.out != nil && st.out.room.full() { // refusals must not pile up without bound
 			return errMustWait
 		}
-		return st.accept(&m, len(p), 0, owned)
+		return st.accept(&m, len(p), 0, owned, wait)
 	case m.kind == kindCancel:
 		st.calls = true
 		st.ss.cancelCall(m.id)
@@ -119,7 +119,7 @@ func (st *serverStream) message(p []byte, owned, wait bool) error {
 			return errMustWait
 		}
 		st.last = m.id // a drain has made it a stream of calls
-		st.answerError(m.id, drainingStatus())
+		st.answerError(m.id, drainingStatus(), true)
 		return st.discardRest()
 	}
 	return violation("kind %d from a client", m.kind)
@@ -142,7 +142,7 @@ func (st *serverStream) large(in *frameReader, n int) error {
 		st.ss.held.release(n)
 		return err
 	}
-	return st.accept(&m, n, n, owned)
+	return st.accept(&m, n, n, owned, true)
 }
 
 // discardRest throws away the messages of a stream that was refused, which its caller may send until it knows (S3), and
@@ -197,13 +197,13 @@ func (st *serverStream) holdLarge(in *frameReader, n int) (taken bool, err error
 	if err := st.begun(m.id); err != nil {
 		return false, err
 	}
-	st.answerError(m.id, &wireStatus{code: ResourceExhausted, outcome: NotExecuted, text: text})
+	st.answerError(m.id, &wireStatus{code: ResourceExhausted, outcome: NotExecuted, text: text}, true)
 	return false, nil
 }
 
 // accept has a call's handler run or refuses the call. It owns the bytes held for the request. Unless owned the message is
 // the reader's again when it returns. Its error is a violation.
-func (st *serverStream) accept(m *message, n, held int, owned bool) error {
+func (st *serverStream) accept(m *message, n, held int, owned, wait bool) error {
 	ss := st.ss
 	if err := st.begun(m.id); err != nil {
 		ss.held.release(held)
@@ -228,7 +228,7 @@ func (st *serverStream) accept(m *message, n, held int, owned bool) error {
 		sc.cancel()
 		ss.held.release(held)
 		refused.outcome = NotExecuted
-		st.answerError(m.id, refused)
+		st.answerError(m.id, refused, wait)
 		return nil
 	}
 	sc.method, sc.packed = ss.srv.find(m.method), m.packed

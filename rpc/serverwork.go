@@ -127,7 +127,7 @@ func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
 		if bad.outcome == Executed {
 			bad.header, bad.trailer = header, trailer
 		}
-		st.answerError(sc.id, bad)
+		st.answerError(sc.id, bad, true)
 		return
 	}
 	pack := byte(0)
@@ -151,14 +151,17 @@ func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
 	}
 }
 
-// answerError refuses a call, or ends it with an error.
-func (st *serverStream) answerError(id uint64, s *wireStatus) {
+// answerError refuses a call, or ends it with an error. Unless wait it takes room that there may not be, for one message.
+func (st *serverStream) answerError(id uint64, s *wireStatus, wait bool) {
 	room := maxEnvelope
 	if len(s.details)+len(s.header)+len(s.trailer) == 0 {
 		room = replyOverhead + 2 + 3 + len(s.text) + 9 + 3
 	}
-	if st.out.reserve(st.ctx, room) == nil {
-		st.out.put(appendError(st.out.begin(), id, s), 0, room)
-		st.out.flush(false)
+	if !wait {
+		st.out.room.force(room)
+	} else if st.out.reserve(st.ctx, room) != nil {
+		return
 	}
+	st.out.put(appendError(st.out.begin(), id, s), 0, room)
+	st.out.flush(false)
 }

@@ -129,3 +129,41 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A stream whose refusals nobody reads holds up no other: they wait in a goroutine of their own.
+func TestUnreadRefusalsHoldNobody(t *testing.T) {
+	srv := rpc.NewServer(rpc.Options{MaxCalls: 1, MaxQueue: -1})
+	running, release := make(chan struct{}), make(chan struct{})
+	rpc.Handle(srv, "m", func(context.Context, any) (any, error) {
+		close(running)
+		<-release
+		return nil, nil
+	})
+	client, session, _ := sealed(t, srv)
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		conn, err := session.Open(context.Background())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		var b []byte
+		for id := range uint16(30_000) {
+			id += 256 // so that it takes two bytes
+			b = append(b, 0, 0, 0, 9, 0x95, 1, 0xcd, byte(id>>8), byte(id), 0xa1, 'm', 0, 0xc0)
+		}
+		conn.SetWriteDeadline(time.Now().Add(time.Second))
+		conn.Write(b) // as much as the windows take
+		<-release
+	})
+	<-running
+	for range 100 {
+		_, err := rpc.Call[string](context.Background(), client, "m", "")
+		if rpc.CodeOf(err) != rpc.ResourceExhausted {
+			t.Fatal(err)
+		}
+	}
+	close(release)
+	flood.Wait()
+}
