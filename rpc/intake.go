@@ -85,19 +85,31 @@ func (in *intake) feed(p []byte) (n int) {
 	return all - len(p)
 }
 
-// one takes at most one message off p. With an error, what it has taken of the message is in part.
+// one takes at most one message off p, or the beginning of one. With errMustWait it takes nothing: that f has left something is
+// what lets run have the stream for itself.
 func (in *intake) one(p []byte) (rest []byte, err error) {
 	if len(in.part) == 0 && len(p) >= frameHeader {
-		if n := int(binary.BigEndian.Uint32(p)); n > in.small {
+		n := int(binary.BigEndian.Uint32(p))
+		if n > in.small {
 			return p, errMustWait
-		} else if len(p) >= frameHeader+n {
-			if err := in.take.message(p[frameHeader:frameHeader+n], false, false); err == errMustWait {
+		}
+		if end := frameHeader + n; len(p) >= end {
+			if err = in.take.message(p[frameHeader:end], false, false); err == errMustWait {
 				return p, err
-			} else {
-				return p[frameHeader+n:], err
 			}
+			return p[end:], err
 		}
 	}
+	before := len(in.part)
+	if rest, err = in.gathered(p); err == errMustWait {
+		in.part = in.part[:before]
+		return p, err
+	}
+	return rest, err
+}
+
+// gathered takes what p has of a message that comes in pieces.
+func (in *intake) gathered(p []byte) (rest []byte, err error) {
 	if p = in.gather(p, frameHeader); len(in.part) < frameHeader {
 		return p, nil
 	}
