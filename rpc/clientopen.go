@@ -315,26 +315,41 @@ func (s *openStream) Close() error {
 
 // cancel ends the stream and tells the server, which may not be reading it. It returns the error that the stream has now.
 func (s *openStream) cancel(err error) error {
-	s.mu.Lock()
-	over := s.err != nil || s.taken
-	s.mu.Unlock()
-	if !over {
+	// Ended first: the server may cut the stream before this goroutine goes on, and whoever waits in Recv must know why.
+	err, first := s.endsWith(err)
+	if first {
 		s.client.cancelStream(s.id)
+		s.close()
 	}
-	return s.endWith(err)
+	return err
 }
 
 // end ends the stream because the client has ended.
 func (s *openStream) end(cause error) { s.endWith(fail(Unavailable, OutcomeUnknown, "", cause)) }
 
-// endWith ends the stream, unless it has ended, and returns how it has. Whoever waits in Send or Recv returns.
+// endWith ends the stream, unless it has ended, and returns how it has.
 func (s *openStream) endWith(err error) error {
+	err, first := s.endsWith(err)
+	if first {
+		s.close()
+	}
+	return err
+}
+
+// endsWith says how the stream ends, unless it has ended. The first to say so must close it.
+func (s *openStream) endsWith(err error) (how error, first bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.err != nil || s.taken {
-		defer s.mu.Unlock()
-		return s.err
+		return s.err, false
 	}
 	s.err = err
+	return err, true
+}
+
+// close takes the stream apart. Whoever waits in Send or Recv returns.
+func (s *openStream) close() {
+	s.mu.Lock()
 	unbind := s.unbind
 	s.mu.Unlock()
 	if unbind != nil {
@@ -343,5 +358,4 @@ func (s *openStream) endWith(err error) error {
 	s.conn.Close()
 	s.client.forget(s)
 	s.client.leave()
-	return err
 }
