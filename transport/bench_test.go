@@ -28,16 +28,31 @@ func BenchmarkRecord(b *testing.B) {
 
 // Both sides of a mutual handshake, RSA-2048, over TCP, with the session and its end.
 func BenchmarkHandshake(b *testing.B) {
-	client, server := configs()
-	b.ReportAllocs()
-	for b.Loop() {
-		x, y := tcpPair(b)
-		cs, ss, cerr, serr := shake(x, y, client, server)
-		if cerr != nil || serr != nil {
-			b.Fatal(cerr, serr)
-		}
-		cs.Close()
-		ss.Close()
+	for _, resumed := range []bool{false, true} {
+		b.Run(fmt.Sprint("resumed=", resumed), func(b *testing.B) {
+			client, server := configs()
+			server.TicketKeys = NewTicketKeys()
+			if resumed {
+				client.Tickets = NewTicketCache(1)
+			}
+			session := func() bool {
+				x, y := tcpPair(b)
+				cs, ss, cerr, serr := shake(x, y, client, server)
+				if cerr != nil || serr != nil {
+					b.Fatal(cerr, serr)
+				}
+				cs.Close() // which takes the ticket
+				ss.Close()
+				return cs.Resumed()
+			}
+			session()
+			b.ReportAllocs()
+			for b.Loop() {
+				if session() != resumed {
+					b.Fatal("resumed, or not, as it should not be")
+				}
+			}
+		})
 	}
 }
 

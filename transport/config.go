@@ -35,6 +35,13 @@ type Config struct {
 	// Protocol names what is spoken inside, as ALPN does in TLS: at most 255 bytes, and the same on both
 	// sides. Default: empty.
 	Protocol string
+	// Tickets, on a client, makes handshakes after the first with a server several times faster: see TicketCache. Default: none.
+	Tickets *TicketCache
+	// TicketKeys, on a server, is what tickets are given out with. Default: a Listener makes its own; share one for several
+	// Listeners to resume each other's sessions. Server, which is for one connection, gives tickets only if it is set.
+	TicketKeys *TicketKeys
+	// NoTickets has a server give out no tickets, so that every handshake proves every key anew.
+	NoTickets bool
 	// HandshakeTimeout bounds the whole handshake. Default 10 s. The context may end it sooner.
 	HandshakeTimeout time.Duration
 	// KeepaliveInterval is how long the peer may be silent before it is asked for a sign of life, and
@@ -103,6 +110,9 @@ func (c *Config) withDefaults() (*Config, error) {
 		if key == nil {
 			return nil, fmt.Errorf("%w: a nil key in Keys", ErrConfig)
 		}
+	}
+	if full.NoTickets {
+		full.TicketKeys = nil
 	}
 	return &full, nil
 }

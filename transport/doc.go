@@ -26,6 +26,7 @@
 //   - A stranger can make this side hold at most one 4 KiB message. An authenticated peer: 128 KiB of records that
 //     were read and not yet opened, 4 MiB of answers that it does not take (then the session ends), and for each
 //     stream that is open, or closed less than ten seconds ago, 2 x Config.StreamWindow of unread data.
+//   - A session that is resumed (Config.Tickets) has all of this too: fresh keys, and both sides' trust asked anew.
 //   - Everything ends: a handshake by HandshakeTimeout or its context, a silent peer by KeepaliveInterval +
 //     KeepaliveTimeout, one that takes no data by WriteTimeout, blocked calls at once by Close, and those with
 //     a deadline or context by that.
@@ -36,7 +37,7 @@
 //     Who the client is, is not.
 //   - Whoever has the server's private key can pose as the server. Replace keys by listing the new and the
 //     old one in Config.Keys until all clients pin the new one.
-//   - A client that is removed from the authorised keys is refused in its next handshake; sessions that it
+//   - A client that is removed from the authorised keys is refused in its next handshake, resumed or not; sessions that it
 //     has are not ended by that.
 //   - Memory that held secrets is cleared where Go lets us; copies that the runtime made are not.
 //
@@ -66,6 +67,6 @@
 //
 // # Reading order
 //
-// SPEC.md, messages.go and handshake.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
+// SPEC.md, messages.go, handshakeclient.go and handshakeserver.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
 // ending.go. Comments name the rules of SPEC.md: H for the handshake, K keys, R records, S streams.
 package transport

@@ -14,7 +14,8 @@ type guard struct {
 	session *Session
 	local   uint32 // parity of ids that this side opens: 1 for clients, 0 for servers
 
-	in []byte // checked frames that yamux has not read yet; only Read touches it
+	in     []byte         // checked frames that yamux has not read yet; only Read touches it
+	ticket *awaitedTicket // until the first record, which may be one; likewise
 
 	unacked *budget // our opens that the peer has not accepted yet
 	opens   *budget // our open streams, as the peer allows
@@ -58,18 +59,25 @@ func (g *guard) receive() error {
 	if err != nil {
 		return err
 	}
-	if typ != recordData && typ != recordAlert && typ != recordClose && len(data) != 0 {
-		return violation("R3", "data in a control record")
+	ticket := g.ticket
+	g.ticket = nil
+	if typ == recordTicket && ticket.keep(data) {
+		return nil
 	}
+	ticket.drop()
 	switch typ {
 	case recordData:
 		g.in, err = g.incoming(data)
 		return err
 	case recordPing:
-		g.conn.tx.record(false, recordPong)
-		return nil
+		if len(data) == 0 {
+			g.conn.tx.record(false, recordPong)
+			return nil
+		}
 	case recordPong:
-		return nil // rx.last has been set, which is all a pong is for
+		if len(data) == 0 {
+			return nil // rx.last has been set, which is all a pong is for
+		}
 	case recordClose:
 		if len(data) == 0 {
 			return ErrPeerClosed

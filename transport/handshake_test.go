@@ -40,27 +40,32 @@ func (m *meddler) Write(b []byte) (int, error) {
 
 // handshakes runs both roles without a session on top.
 func handshakes(a, b net.Conn, client, server *Config) (cerr, serr error) {
+	_, _, cerr, serr = outcomes(a, b, client, server)
+	return cerr, serr
+}
+
+func outcomes(a, b net.Conn, client, server *Config) (cout, sout *outcome, cerr, serr error) {
 	cfull, err := client.forClient()
 	if err != nil {
-		return err, err
+		return nil, nil, err, err
 	}
 	sfull, err := server.forServer()
 	if err != nil {
-		return err, err
+		return nil, nil, err, err
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		serr = withDeadline(context.Background(), b, sfull.HandshakeTimeout, func(ctx context.Context) error {
-			_, err := serverHandshake(ctx, b, sfull, nil)
+		serr = withDeadline(context.Background(), b, sfull.HandshakeTimeout, func(ctx context.Context) (err error) {
+			sout, err = serverHandshake(ctx, b, sfull, nil)
 			return err
 		})
 	})
-	cerr = withDeadline(context.Background(), a, cfull.HandshakeTimeout, func(ctx context.Context) error {
-		_, err := clientHandshake(ctx, a, cfull)
+	cerr = withDeadline(context.Background(), a, cfull.HandshakeTimeout, func(ctx context.Context) (err error) {
+		cout, err = clientHandshake(ctx, a, cfull)
 		return err
 	})
 	wg.Wait()
-	return cerr, serr
+	return cout, sout, cerr, serr
 }
 
 var handshakeErrors = []error{ErrServerKey, ErrUnknownKey, ErrUnauthorized, ErrClientKeyRequired, ErrNotSealmux,
@@ -77,11 +82,15 @@ func typed(err error) bool {
 
 // Every byte of a mutual handshake, flipped or cut off, by either side: refused typed, within the deadline.
 func TestHandshakeEveryOffset(t *testing.T) {
+	client, server := configs()
+	everyOffset(t, server, func() *Config { return client })
+}
+
+func everyOffset(t *testing.T, server *Config, client func() *Config) {
 	step := 1
 	if testing.Short() {
 		step = 17
 	}
-	client, server := configs()
 	for _, direction := range []string{"client", "server"} {
 		for _, cut := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/cut=%v", direction, cut), func(t *testing.T) {
@@ -97,7 +106,7 @@ func TestHandshakeEveryOffset(t *testing.T) {
 							ends = [2]net.Conn{a, m}
 						}
 						begun := time.Now()
-						cerr, serr := handshakes(ends[0], ends[1], client, server)
+						cerr, serr := handshakes(ends[0], ends[1], client(), server)
 						a.Close()
 						b.Close()
 						if m.sent <= at { // beyond the last byte

@@ -101,6 +101,9 @@ func NewListener(inner net.Listener, cfg *Config) (*Listener, error) {
 		inner.Close()
 		return nil, err
 	}
+	if full.TicketKeys == nil && !full.NoTickets {
+		full.TicketKeys = NewTicketKeys()
+	}
 	l := &Listener{inner: inner, cfg: full, rsaGate: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		slots: make(chan struct{}, maxHandshakes), ready: make(chan *Session)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())

@@ -31,6 +31,8 @@ const (
 	typeKeyRequest     = 4
 	typeKeyOffer       = 5
 	typeAlert          = 6
+	typeResumeHello    = 7
+	typeTicketRefused  = 8
 )
 
 // An Alert is a reason that one side tells the other for ending a handshake or a session.
@@ -79,13 +81,13 @@ func message(typ byte, body []byte) []byte {
 //	32   X25519 share
 //	1184 ML-KEM-768 encapsulation key
 //	1+n  application protocol
-//	2+n  RSA-OAEP ciphertext of the secret S
+//	2+n  RSA-OAEP ciphertext of the secret S; in a ResumeHello (rule H12) a ticket
 type clientHello struct {
 	keyID    Fingerprint
 	share    [shareSize]byte
 	kem      [mlkem.EncapsulationKeySize768]byte
 	protocol []byte
-	wrapped  []byte
+	secret   []byte
 }
 
 func (m *clientHello) append(b []byte) []byte {
@@ -94,14 +96,14 @@ func (m *clientHello) append(b []byte) []byte {
 	b = append(b, m.kem[:]...)
 	b = append(b, byte(len(m.protocol)))
 	b = append(b, m.protocol...)
-	return appendBytes16(b, m.wrapped)
+	return appendBytes16(b, m.secret)
 }
 
 func parseClientHello(b []byte) (*clientHello, error) {
 	m, r := new(clientHello), reader(b)
 	ok := r.fill(m.keyID[:]) && r.fill(m.share[:]) && r.fill(m.kem[:]) &&
-		r.bytes8(&m.protocol) && r.bytes16(&m.wrapped)
-	if !ok || len(r) != 0 || len(m.wrapped) == 0 {
+		r.bytes8(&m.protocol) && r.bytes16(&m.secret)
+	if !ok || len(r) != 0 || len(m.secret) == 0 {
 		return nil, errMalformed
 	}
 	return m, nil
@@ -140,11 +142,14 @@ type serverParams struct {
 }
 
 func (p serverParams) append(b []byte) []byte {
-	var flags byte
-	if p.clientKeyRequired {
-		flags = 1
+	return binary.BigEndian.AppendUint32(append(b, flag(p.clientKeyRequired)), p.maxStreams)
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
 	}
-	return binary.BigEndian.AppendUint32(append(b, flags), p.maxStreams)
+	return 0
 }
 
 func parseServerParams(b []byte) (p serverParams, err error) {
@@ -158,28 +163,31 @@ func parseServerParams(b []byte) (p serverParams, err error) {
 
 // clientParams is the plaintext sealed in ClientFinished (rule H7):
 //
+//	1    flags (bit 0: a ticket is wanted)
 //	4    MaxStreams
 //	2+n  the client's SubjectPublicKeyInfo, or 0 bytes
 //	2+n  its RSA-PSS signature, or 0 bytes
 type clientParams struct {
+	wantTicket bool
 	maxStreams uint32
 	spki       []byte
 	signature  []byte
 }
 
 func (p *clientParams) append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, p.maxStreams)
+	b = binary.BigEndian.AppendUint32(append(b, flag(p.wantTicket)), p.maxStreams)
 	return appendBytes16(appendBytes16(b, p.spki), p.signature)
 }
 
 func parseClientParams(b []byte) (*clientParams, error) {
 	p, r := new(clientParams), reader(b)
-	var n [paramsSize]byte
-	ok := r.fill(n[:]) && r.bytes16(&p.spki) && r.bytes16(&p.signature)
+	var fixed [1 + paramsSize]byte
+	ok := r.fill(fixed[:]) && fixed[0] <= 1 && r.bytes16(&p.spki) && r.bytes16(&p.signature)
 	if !ok || len(r) != 0 || (len(p.spki) == 0) != (len(p.signature) == 0) {
 		return nil, errMalformed
 	}
-	p.maxStreams = binary.BigEndian.Uint32(n[:])
+	p.wantTicket = fixed[0] == 1
+	p.maxStreams = binary.BigEndian.Uint32(fixed[1:])
 	return p, checkMaxStreams(p.maxStreams)
 }
 

@@ -3,17 +3,19 @@ package transport
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 // Every parser: what it accepts re-encodes to the same bytes.
 func FuzzMessages(f *testing.F) {
-	f.Add((&clientHello{protocol: []byte("p"), wrapped: []byte("w")}).append(nil))
+	f.Add((&clientHello{protocol: []byte("p"), secret: []byte("w")}).append(nil))
 	f.Add(append(new(serverHello).appendShares(nil), make([]byte, sealedHello)...))
 	f.Add(serverParams{true, 7}.append(nil))
 	f.Add((&clientParams{maxStreams: 1, spki: []byte("k"), signature: []byte("s")}).append(nil))
 	f.Add(appendKeyRequest(nil, make([]Fingerprint, 2)))
 	f.Add(alertMessage{code: AlertUnknownKey}.append(nil))
 	f.Add(serverKeyForTest().pub.spki)
+	f.Add((&ticketState{end: time.Unix(1, 0), secret: make([]byte, secretSize), client: clientKeyForTest().pub}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		same := func(name string, again []byte) {
 			if !bytes.Equal(again, b) {
@@ -38,6 +40,9 @@ func FuzzMessages(f *testing.F) {
 		if m, err := parseAlert(b); err == nil {
 			same("alert", m.append(nil))
 		}
+		if state, err := parseTicketState(b); err == nil {
+			same("ticket", state.append(nil))
+		}
 		if key, err := parseSPKI(b); err == nil {
 			same("SubjectPublicKeyInfo", key.spki)
 		}
@@ -50,7 +55,7 @@ func TestMessagesExactLength(t *testing.T) {
 		whole []byte
 		parse func([]byte) error
 	}{
-		"ClientHello": {(&clientHello{protocol: []byte("p"), wrapped: []byte("w")}).append(nil),
+		"ClientHello": {(&clientHello{protocol: []byte("p"), secret: []byte("w")}).append(nil),
 			func(b []byte) error { _, err := parseClientHello(b); return err }},
 		"ServerHello": {append(new(serverHello).appendShares(nil), make([]byte, sealedHello)...),
 			func(b []byte) error { _, err := parseServerHello(b); return err }},

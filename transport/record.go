@@ -29,6 +29,7 @@ const (
 	recordPing   = 5
 	recordPong   = 6
 	recordAccept = 7 // the server admits the client's key
+	recordTicket = 8 // for the client's next handshake
 )
 
 // Key usage limits (rule R6; SPEC.md, section 6 has the arithmetic): a sender updates its key at the first two,

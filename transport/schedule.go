@@ -15,12 +15,14 @@ const Suite = "RSA-OAEP-SHA256 + X25519 + ML-KEM-768, HKDF-SHA256, AES-256-GCM"
 const (
 	labelOAEP            = "sealmux/1 wrapped secret"
 	labelEarly           = "sealmux/1"
+	labelResumed         = "sealmux/1 resumed"
 	labelServerHandshake = "sealmux/1 server handshake"
 	labelClientHandshake = "sealmux/1 client handshake"
 	labelServerTraffic   = "sealmux/1 server traffic"
 	labelClientTraffic   = "sealmux/1 client traffic"
 	labelExporter        = "sealmux/1 exporter"
 	labelExport          = "sealmux/1 export"
+	labelResumption      = "sealmux/1 resumption"
 	labelKey             = "sealmux/1 key"
 	labelIV              = "sealmux/1 iv"
 	labelUpdate          = "sealmux/1 update"
@@ -45,9 +47,14 @@ func (t transcript) add(b []byte) { t.hash.Write(b) }
 // sum leaves the running hash as it is.
 func (t transcript) sum() []byte { return t.hash.Sum(nil) }
 
-// handshakeSecret mixes the three secrets. Whoever lacks any one of them has nothing.
-func handshakeSecret(wrapped, kem, dh []byte) []byte {
-	early := extract([]byte(labelEarly), wrapped)
+// handshakeSecret mixes the three secrets, of which the first came wrapped, or is of a session that is resumed. Whoever lacks any
+// one of them has nothing.
+func handshakeSecret(secret, kem, dh []byte, resumed bool) []byte {
+	salt := labelEarly
+	if resumed {
+		salt = labelResumed
+	}
+	early := extract([]byte(salt), secret)
 	both := append(append(make([]byte, 0, len(kem)+len(dh)), kem...), dh...)
 	defer clear(both)
 	defer clear(early)
@@ -93,13 +100,15 @@ func newAEAD(key []byte) cipher.AEAD {
 type sessionKeys struct {
 	client, server []byte // traffic secrets, by sender
 	exporter       []byte
+	resumption     []byte // for a ticket
 }
 
 func deriveSession(handshake, hash []byte) sessionKeys {
 	return sessionKeys{
-		client:   expand(handshake, labelClientTraffic, hash, secretSize),
-		server:   expand(handshake, labelServerTraffic, hash, secretSize),
-		exporter: expand(handshake, labelExporter, hash, secretSize),
+		client:     expand(handshake, labelClientTraffic, hash, secretSize),
+		server:     expand(handshake, labelServerTraffic, hash, secretSize),
+		exporter:   expand(handshake, labelExporter, hash, secretSize),
+		resumption: expand(handshake, labelResumption, hash, secretSize),
 	}
 }
 

@@ -43,6 +43,7 @@ type Session struct {
 
 	peer     Peer
 	exporter []byte
+	resumed  bool
 
 	openMu sync.Mutex // stream ids must reach the wire in order (rule S5)
 
@@ -61,13 +62,17 @@ const streamCloseTimeout = 10 * time.Second
 
 // newSession runs yamux over the records. It cannot fail: the configuration below is constant and valid.
 func newSession(raw net.Conn, cfg *Config, out *outcome, client bool) *Session {
-	s := &Session{cfg: cfg, peer: out.peer, exporter: out.exporter,
+	s := &Session{cfg: cfg, peer: out.peer, exporter: out.exporter, resumed: out.resumed,
 		muxed: make(chan struct{}), done: make(chan struct{}), txDone: make(chan struct{})}
 	s.conn = newConn(raw, out)
 	s.guard = newGuard(s, s.conn, client, out.maxStreams)
+	s.guard.ticket = out.awaited
 	s.conn.tx.start = func() { go s.write() }
 	s.tasks.Add(1) // until nothing more will be written
 	s.keepalive()
+	if out.ticket != nil {
+		s.conn.tx.record(false, recordTicket, out.ticket...)
+	}
 	start := yamux.Server
 	if client {
 		start = yamux.Client
@@ -191,6 +196,9 @@ func (s *Session) why(err error) error {
 
 // Peer says who is at the other end.
 func (s *Session) Peer() Peer { return s.peer }
+
+// Resumed says that the handshake was done with a ticket: no RSA operation, the same assurance of who the peer is.
+func (s *Session) Resumed() bool { return s.resumed }
 
 // Protocol is the application protocol that both sides named.
 func (s *Session) Protocol() string { return s.cfg.Protocol }

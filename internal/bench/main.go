@@ -37,7 +37,7 @@ func run(args []string, out, progress io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
 	names := flags.String("peers", "sealmux,netrpc,grpc,drpc,drpcpool,ttrpc,http2,goplugin,msgpackrpc,yamuxtls,tls,tcp", "who is measured")
-	workNames := flags.String("work", "rpc", "rpc, typed, bulk, handshake, idle, manystreams, mixed; several with commas")
+	workNames := flags.String("work", "rpc", "rpc, typed, bulk, handshake, resume, idle, manystreams, mixed; several with commas")
 	sizes := flags.String("bytes", "16", "sizes of a request and of its reply, or of a block in bulk")
 	callers := flags.String("callers", "1,16,128", "how many call at once, or how many streams in bulk")
 	seconds := flags.Float64("seconds", 1, "how long each measurement takes")

@@ -15,7 +15,7 @@ type peer struct {
 	opens   bool
 	pool    bool // a connection for each that calls at once
 	start   func() (*system, error)
-	shake   func() (dial func() error, stop func(), err error) // nil if nothing of its own
+	shake   func(resume bool, callers int) (dial func(caller int) error, stop func(), err error) // nil if nothing of its own
 }
 
 type writer = io.Writer
@@ -68,4 +68,7 @@ var allPeers = []peer{
 	{name: "tcp", streams: true, start: func() (*system, error) { return startBare(false) }},
 }
 
-var errOneStream = errors.New("this peer has one stream: use -callers 1")
+var (
+	errOneStream  = errors.New("this peer has one stream: use -callers 1")
+	errNotResumed = errors.New("a session was resumed, or not, as it should not be")
+)

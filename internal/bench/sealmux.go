@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -25,7 +24,7 @@ var sealmuxKeys = sync.OnceValues(func() (keys [2]*transport.PrivateKey, err err
 const maxStreams = 20_000
 
 // sealmuxServer returns a listener and how to dial it.
-func sealmuxServer() (*transport.Listener, func() (*transport.Session, error), error) {
+func sealmuxServer() (*transport.Listener, func(*transport.TicketCache) (*transport.Session, error), error) {
 	keys, err := sealmuxKeys()
 	if err != nil {
 		return nil, nil, err
@@ -35,9 +34,9 @@ func sealmuxServer() (*transport.Listener, func() (*transport.Session, error), e
 	if err != nil {
 		return nil, nil, err
 	}
-	return l, func() (*transport.Session, error) {
+	return l, func(tickets *transport.TicketCache) (*transport.Session, error) {
 		return transport.Dial(context.Background(), "tcp", l.Addr().String(), &transport.Config{
-			Keys: keys[1:], Peers: transport.Pin(keys[0].Public()), Protocol: rpc.Protocol})
+			Keys: keys[1:], Peers: transport.Pin(keys[0].Public()), Protocol: rpc.Protocol, Tickets: tickets})
 	}, nil
 }
 
@@ -61,7 +60,7 @@ func startSealmux() (*system, error) {
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
 	s.onClose(func() { srv.Close(); <-served })
-	session, err := dial()
+	session, err := dial(nil)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -79,8 +78,8 @@ func startSealmux() (*system, error) {
 	return s, nil
 }
 
-// shakeSealmux makes sessions that are authenticated both ways.
-func shakeSealmux() (func() error, func(), error) {
+// shakeSealmux makes sessions that are authenticated both ways, with tickets if they are to be resumed.
+func shakeSealmux(resume bool, callers int) (func(int) error, func(), error) {
 	l, dial, err := sealmuxServer()
 	if err != nil {
 		return nil, nil, err
@@ -98,11 +97,19 @@ func shakeSealmux() (func() error, func(), error) {
 			})
 		}
 	})
-	return func() error {
-		session, err := dial()
-		if err != nil {
-			return err
+	caches := make([]*transport.TicketCache, callers)
+	for i := range caches {
+		if resume {
+			caches[i] = transport.NewTicketCache(1)
 		}
-		return errors.Join(session.Close())
-	}, func() { l.Close(); wg.Wait() }, nil
+	}
+	f, err := shaking(func(caller int) (bool, error) {
+		session, err := dial(caches[caller])
+		if err != nil {
+			return false, err
+		}
+		session.Close()
+		return session.Resumed(), nil
+	}, resume, callers)
+	return f, func() { l.Close(); wg.Wait() }, err
 }

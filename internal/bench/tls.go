@@ -89,8 +89,8 @@ func tlsListener(protocols ...string) (net.Listener, *tls.Config, error) {
 	return l, client, err
 }
 
-// shakeTLS makes connections that are authenticated both ways, without resumption.
-func shakeTLS() (func() error, func(), error) {
+// shakeTLS makes connections that are authenticated both ways, with tickets if they are to be resumed.
+func shakeTLS(resume bool, callers int) (func(int) error, func(), error) {
 	l, config, err := tlsListener()
 	if err != nil {
 		return nil, nil, err
@@ -103,20 +103,35 @@ func shakeTLS() (func() error, func(), error) {
 				return
 			}
 			wg.Go(func() {
+				if resume {
+					conn.Write([]byte{0}) // behind the ticket
+				}
 				conn.(*tls.Conn).Handshake()
 				conn.Read(make([]byte, 1)) // until the client closes
 				conn.Close()
 			})
 		}
 	})
-	dialer := tls.Dialer{Config: config}
-	return func() error {
-		conn, err := dialer.DialContext(context.Background(), "tcp", l.Addr().String())
-		if err != nil {
-			return err
+	dialers := make([]tls.Dialer, callers)
+	for i := range dialers {
+		dialers[i].Config = config.Clone()
+		if resume {
+			dialers[i].Config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		}
-		return conn.Close()
-	}, func() { l.Close(); wg.Wait() }, nil
+	}
+	dial := func(caller int) (bool, error) {
+		conn, err := dialers[caller].DialContext(context.Background(), "tcp", l.Addr().String())
+		if err != nil {
+			return false, err
+		}
+		defer conn.Close()
+		if resume {
+			_, err = conn.Read(make([]byte, 1))
+		}
+		return conn.(*tls.Conn).ConnectionState().DidResume, err
+	}
+	f, err := shaking(dial, resume, callers)
+	return f, func() { l.Close(); wg.Wait() }, err
 }
 
 func dialTLS(addr string, config *tls.Config) (net.Conn, error) {

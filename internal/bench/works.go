@@ -15,7 +15,7 @@ type work struct {
 }
 
 var allWorks = []work{
-	{"rpc", false, rpcWork}, {"typed", false, typedWork}, {"bulk", false, bulkWork}, {"handshake", false, handshakeWork},
+	{"rpc", false, rpcWork}, {"typed", false, typedWork}, {"bulk", false, bulkWork}, {"handshake", false, handshakeWork}, {"resume", false, resumeWork},
 	{"idle", true, idleWork}, {"manystreams", false, manyStreamsWork}, {"mixed", true, mixedWork},
 }
 
@@ -85,16 +85,43 @@ func bulkWork(p peer, bytes, streams int, d time.Duration) (row, bool, error) {
 
 // handshakeWork makes sessions, mutually authenticated, and ends them.
 func handshakeWork(p peer, _, callers int, d time.Duration) (row, bool, error) {
+	return shakeWork(p, false, callers, d)
+}
+
+// resumeWork is handshakeWork with tickets.
+func resumeWork(p peer, _, callers int, d time.Duration) (row, bool, error) {
+	return shakeWork(p, true, callers, d)
+}
+
+func shakeWork(p peer, resume bool, callers int, d time.Duration) (row, bool, error) {
 	if p.shake == nil {
 		return row{}, false, nil
 	}
-	dial, stop, err := p.shake()
+	dial, stop, err := p.shake(resume, callers)
+	if stop != nil {
+		defer stop()
+	}
 	if err != nil {
 		return row{}, false, err
 	}
-	defer stop()
-	r, err := load(callers, d, func(int) error { return dial() })
+	r, err := load(callers, d, dial)
 	return r, err == nil, err
+}
+
+// shaking makes the first session of each caller, and a function that checks whether the others are resumed as they should be.
+func shaking(dial func(caller int) (resumed bool, err error), resume bool, callers int) (func(caller int) error, error) {
+	for i := range callers {
+		if _, err := dial(i); err != nil {
+			return nil, err
+		}
+	}
+	return func(caller int) error {
+		resumed, err := dial(caller)
+		if err == nil && resumed != resume {
+			err = errNotResumed
+		}
+		return err
+	}, nil
 }
 
 // idleWork measures what a session costs, both ends together, that has made a call and makes no more.

@@ -1,0 +1,228 @@
+package transport
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/mlkem"
+	"crypto/rand"
+	"fmt"
+	"net"
+)
+
+// A clientRole is the client's role, SPEC.md section 3.
+type clientRole struct {
+	ctx context.Context
+	raw net.Conn
+	cfg *Config
+	log transcript
+
+	server *PublicKey
+	name   string
+	dh     *ecdh.PrivateKey
+	kem    *mlkem.DecapsulationKey768
+
+	secret  []byte // S or, when resumed, the ticket's; ours
+	resumed bool
+}
+
+// clientHandshake plays it.
+func clientHandshake(ctx context.Context, raw net.Conn, cfg *Config) (*outcome, error) {
+	h := &clientRole{ctx: ctx, raw: raw, cfg: cfg, log: newTranscript()}
+	defer func() { clear(h.secret) }()
+	if err := h.shares(); err != nil {
+		return nil, err
+	}
+	body, err := h.greet()
+	if err != nil {
+		return nil, err
+	}
+	return h.finish(body)
+}
+
+func (h *clientRole) shares() (err error) {
+	if h.dh, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+		return err
+	}
+	h.kem, err = mlkem.GenerateKey768()
+	return err
+}
+
+// greet returns the server's ServerHello: to a ticket if there is one (H12), else to a secret that only the holder of the
+// server's key can read (H5).
+func (h *clientRole) greet() ([]byte, error) {
+	trust, tried := h.cfg.Peers, false
+	for _, pin := range trust.pins {
+		body, used, err := h.resume(pin)
+		if body != nil || err != nil {
+			return body, err
+		}
+		if tried = used; used {
+			break // and refused: a second might be too, and would cost another round trip
+		}
+	}
+	var err error
+	if h.server, h.name, err = serverKey(h.ctx, h.raw, trust, h.log); err != nil { // H3, H4
+		return nil, err
+	}
+	if !tried && len(trust.pins) == 0 { // who the server is had to be asked first
+		if body, _, err := h.resume(h.server.id); body != nil || err != nil {
+			return body, err
+		}
+	}
+	h.secret = make([]byte, secretSize)
+	rand.Read(h.secret)
+	wrapped, err := wrap(h.server, h.secret)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.hello(typeClientHello, wrapped); err != nil {
+		return nil, err
+	}
+	body, err := receive(h.raw, typeServerHello)
+	return body, explain(err, trust)
+}
+
+func (h *clientRole) hello(typ byte, secret []byte) error {
+	hello := &clientHello{keyID: h.server.id, protocol: []byte(h.cfg.Protocol), secret: secret}
+	copy(hello.share[:], h.dh.PublicKey().Bytes())
+	copy(hello.kem[:], h.kem.EncapsulationKey().Bytes())
+	return send(h.raw, h.log, typ, hello.append(nil))
+}
+
+// resume uses a ticket of the server with that key, if there is one. It returns the ServerHello, or nil if it must be done
+// without.
+func (h *clientRole) resume(server Fingerprint) (body []byte, used bool, err error) {
+	owner := h.owner(server)
+	t, ok := h.cfg.Tickets.take(owner)
+	if !ok {
+		return nil, false, nil
+	}
+	h.server, h.secret, h.resumed = t.server, t.secret, true
+	if err := h.hello(typeResumeHello, t.ticket); err != nil {
+		return nil, true, err
+	}
+	typ, body, err := receiveAny(h.raw, typeServerHello, typeTicketRefused)
+	switch {
+	case err != nil:
+		return nil, true, explain(err, h.cfg.Peers)
+	case typ == typeServerHello:
+		return body, true, nil
+	case len(body) != 0:
+		return nil, true, reject(h.raw, ErrHandshake)
+	}
+	h.log.add(message(typ, body))
+	h.cfg.Tickets.forget(owner) // the others are as old
+	clear(h.secret)
+	h.resumed = false
+	return nil, true, nil
+}
+
+// owner is for whom our tickets are, with a server that has that key.
+func (h *clientRole) owner(server Fingerprint) ticketOwner {
+	owner := ticketOwner{server: server, protocol: h.cfg.Protocol}
+	if len(h.cfg.Keys) > 0 {
+		owner.client = h.cfg.Keys[0].pub.id
+	}
+	return owner
+}
+
+// finish takes the ServerHello (H6) and answers with our proof that we know the secret and, if we have a key, who we are (H7).
+func (h *clientRole) finish(body []byte) (*outcome, error) {
+	handshake, shares, params, err := h.open(body)
+	if err != nil {
+		return nil, reject(h.raw, ErrHandshake)
+	}
+	defer clear(handshake)
+	finished := clientParams{maxStreams: uint32(h.cfg.MaxStreams), wantTicket: h.cfg.Tickets != nil}
+	if len(h.cfg.Keys) > 0 && !h.resumed {
+		if err := finished.sign(h.cfg.Keys[0], h.log.sum()); err != nil {
+			return nil, err
+		}
+	}
+	aead, iv := blockKey(handshake, labelClientHandshake, shares)
+	if err := send(h.raw, h.log, typeClientFinished, aead.Seal(nil, iv, finished.append(nil), h.log.sum())); err != nil {
+		return nil, err
+	}
+	if params.clientKeyRequired && len(h.cfg.Keys) == 0 {
+		return nil, ErrClientKeyRequired // the server has been told, under encryption
+	}
+	keys := deriveSession(handshake, h.log.sum())
+	out := &outcome{send: newCipherState(keys.client), receive: newCipherState(keys.server), exporter: keys.exporter,
+		peer: Peer{Key: h.server, Name: h.name, Addr: h.raw.RemoteAddr()}, maxStreams: int(params.maxStreams), resumed: h.resumed}
+	if h.cfg.Tickets != nil {
+		out.awaited = &awaitedTicket{h.cfg.Tickets, h.owner(h.server.id), h.server, keys.resumption}
+	}
+	if params.clientKeyRequired {
+		err = awaitVerdict(h.raw, out.receive) // H9
+	}
+	return out, err
+}
+
+// open returns the handshake secret, T1, and what the server's block says, which proves that it could read our secret.
+func (h *clientRole) open(body []byte) (handshake, shares []byte, params serverParams, err error) {
+	reply, err := parseServerHello(body)
+	if err != nil {
+		return nil, nil, params, err
+	}
+	dh, err := exchange(h.dh, reply.share[:])
+	if err != nil {
+		return nil, nil, params, err
+	}
+	defer clear(dh)
+	kem, err := h.kem.Decapsulate(reply.kem[:])
+	if err != nil {
+		return nil, nil, params, err
+	}
+	defer clear(kem)
+	handshake = handshakeSecret(h.secret, kem, dh, h.resumed)
+	h.log.add(reply.appendShares(appendHeader(nil, typeServerHello, serverHelloSize)))
+	shares = h.log.sum()
+	aead, iv := blockKey(handshake, labelServerHandshake, shares)
+	plain, err := aead.Open(nil, iv, reply.sealed[:], shares)
+	if err != nil {
+		return nil, nil, params, err
+	}
+	h.log.add(reply.sealed[:])
+	params, err = parseServerParams(plain)
+	return handshake, shares, params, err
+}
+
+// serverKey settles which key the client addresses. With one pinned key it is that one; with several, or
+// with fingerprints only, the server is asked, and what it offers is believed only if the Trust admits it.
+func serverKey(ctx context.Context, raw net.Conn, trust *Trust, log transcript) (*PublicKey, string, error) {
+	if len(trust.known) == 1 && len(trust.pins) == 1 {
+		return trust.known[0], "", nil
+	}
+	if err := send(raw, log, typeKeyRequest, appendKeyRequest(nil, trust.pins)); err != nil {
+		return nil, "", err
+	}
+	body, err := receive(raw, typeKeyOffer)
+	if err != nil {
+		return nil, "", explain(err, trust)
+	}
+	log.add(message(typeKeyOffer, body))
+	key, err := parseSPKI(body)
+	if err != nil {
+		return nil, "", reject(raw, ErrHandshake)
+	}
+	name, err := trust.admits(ctx, key)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", &ServerKeyError{Pinned: trust.pins, Offered: key.id}, err)
+	}
+	return key, name, nil
+}
+
+// awaitVerdict reads the server's first record, which says whether it admits our key. Without it a refused
+// client would learn so only from the failure of its first call.
+func awaitVerdict(raw net.Conn, receive *cipherState) error {
+	typ, data, err := readRecord(raw, receive)
+	switch {
+	case err != nil:
+		return err
+	case typ == recordAccept && len(data) == 0:
+		return nil
+	case typ == recordAlert && len(data) == 1 && Alert(data[0]) == AlertUnauthorized:
+		return ErrUnauthorized
+	}
+	return ErrHandshake
+}
