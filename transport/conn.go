@@ -75,6 +75,12 @@ func (rx *rxHalf) next() (typ byte, data []byte, err error) {
 	return 0, nil, rx.err
 }
 
+// drop gives the big buffer back, whatever is in it: next is called no more.
+func (rx *rxHalf) drop() {
+	rx.r = rx.w
+	rx.release()
+}
+
 func (rx *rxHalf) record() (byte, []byte, error) {
 	if err := rx.fill(recordHeader); err != nil {
 		return 0, nil, err

@@ -44,6 +44,7 @@ func newGuard(s *Session, c *conn, client bool, opens int) *guard {
 func (g *guard) Read(p []byte) (int, error) {
 	for len(g.in) == 0 {
 		if err := g.receive(); err != nil {
+			g.conn.rx.drop()
 			g.session.lastWords(err)
 			return 0, io.EOF // yamux need not know more; streams ask the session
 		}

@@ -132,7 +132,6 @@ func (h *clientRole) finish(body []byte) (*outcome, error) {
 	if err != nil {
 		return nil, reject(h.raw, ErrHandshake)
 	}
-	defer clear(handshake)
 	finished := clientParams{maxStreams: uint32(h.cfg.MaxStreams), wantTicket: h.cfg.Tickets != nil}
 	if len(h.cfg.Keys) > 0 && !h.resumed {
 		if err := finished.sign(h.cfg.Keys[0], h.log.sum()); err != nil {
@@ -159,7 +158,7 @@ func (h *clientRole) finish(body []byte) (*outcome, error) {
 }
 
 // open returns the handshake secret, T1, and what the server's block says, which proves that it could read our secret.
-func (h *clientRole) open(body []byte) (handshake, shares []byte, params serverParams, err error) {
+func (h *clientRole) open(body []byte) (handshake *expander, shares []byte, params serverParams, err error) {
 	reply, err := parseServerHello(body)
 	if err != nil {
 		return nil, nil, params, err

@@ -34,7 +34,6 @@ func serverHandshake(ctx context.Context, raw net.Conn, cfg *Config, rsaGate cha
 	if err != nil {
 		return nil, err
 	}
-	defer clear(handshake)
 	return h.finish(hello, handshake, shares, params)
 }
 
@@ -106,7 +105,7 @@ func pickKey(keys []*PrivateKey, id Fingerprint) *PrivateKey {
 }
 
 // reply sends our shares, and our parameters sealed under a key that proves we could read the secret (H6).
-func (h *serverRole) reply(hello *clientHello) (handshake, shares []byte, params serverParams, err error) {
+func (h *serverRole) reply(hello *clientHello) (handshake *expander, shares []byte, params serverParams, err error) {
 	dhKey, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, params, err
@@ -152,7 +151,7 @@ func (h *serverRole) secret(hello *clientHello) ([]byte, error) {
 }
 
 // finish reads the client's proof that it knows the secret and, if it has a key, who it is (H7), and decides on it (H9).
-func (h *serverRole) finish(hello *clientHello, handshake, shares []byte, params serverParams) (*outcome, error) {
+func (h *serverRole) finish(hello *clientHello, handshake *expander, shares []byte, params serverParams) (*outcome, error) {
 	body, err := receive(h.raw, typeClientFinished)
 	if err != nil {
 		return nil, err

@@ -65,16 +65,17 @@ func newCipherState(secret []byte) *cipherState {
 }
 
 func (c *cipherState) rekey() {
-	key := expand(c.secret, labelKey, nil, keySize)
+	secret := newExpander(c.secret)
+	key := secret.expand(labelKey, nil, keySize)
 	c.aead = newAEAD(key)
 	clear(key)
-	copy(c.iv[:], expand(c.secret, labelIV, nil, ivSize))
+	copy(c.iv[:], secret.expand(labelIV, nil, ivSize))
 	c.records, c.bytes = 0, 0
 }
 
 // update moves to the next key and forgets the one before (rule R7).
 func (c *cipherState) update() {
-	next := expand(c.secret, labelUpdate, nil, secretSize)
+	next := newExpander(c.secret).expand(labelUpdate, nil, secretSize)
 	clear(c.secret)
 	c.secret = next
 	c.rekey()
