@@ -64,7 +64,7 @@ func (s *Session) write() {
 		s.conn.raw.SetReadDeadline(time.Now().Add(s.cfg.CloseTimeout))
 	case !over:
 		return
-	case ok:
+	case ok && s.cause != ErrPeerClosed: // else the connection is closed right away
 		half.CloseWrite()
 	}
 	close(s.txDone)

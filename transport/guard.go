@@ -62,7 +62,7 @@ func (g *guard) receive() error {
 	}
 	ticket := g.ticket
 	g.ticket = nil
-	if typ == recordTicket && ticket.keep(data) {
+	if typ == recordAccept && ticket.keep(data) {
 		return nil
 	}
 	ticket.drop()

@@ -122,7 +122,7 @@ func TestGuardRefuses(t *testing.T) {
 		{"ping with data", "R3", recordPing, []byte{1}},
 		{"close with data", "R3", recordClose, []byte{1}},
 		{"late verdict", "R3", recordAccept, nil},
-		{"ticket to a server", "R3", recordTicket, []byte{0, 0, 1, 0, 1}},
+		{"ticket to a server", "R3", recordAccept, []byte{0, 0, 1, 0, 1}},
 		{"update with data", "R7", recordUpdate, []byte{1}},
 	}
 	for _, test := range tests {

@@ -21,8 +21,8 @@ type outcome struct {
 	peer          Peer
 	maxStreams    int // the peer's limit on our open streams
 	resumed       bool
-	ticket        []byte         // a server's first record to the client; nil if there is none
-	awaited       *awaitedTicket // what a client does with it; nil if it wants none
+	ticket        []byte         // what a server has still to give; nil if nothing
+	awaited       *awaitedTicket // what a client does with it; nil if it has it, or wants none
 }
 
 // withDeadline runs a handshake against one deadline and the context, on any exit of which no goroutine is

@@ -152,7 +152,7 @@ func (h *clientRole) finish(body []byte) (*outcome, error) {
 		out.awaited = &awaitedTicket{h.cfg.Tickets, h.owner(h.server.id), h.server, keys.resumption}
 	}
 	if params.clientKeyRequired {
-		err = awaitVerdict(h.raw, out.receive) // H9
+		err = awaitVerdict(h.raw, out) // H9
 	}
 	return out, err
 }
@@ -213,12 +213,14 @@ func serverKey(ctx context.Context, raw net.Conn, trust *Trust, log transcript) 
 
 // awaitVerdict reads the server's first record, which says whether it admits our key. Without it a refused
 // client would learn so only from the failure of its first call.
-func awaitVerdict(raw net.Conn, receive *cipherState) error {
-	typ, data, err := readRecord(raw, receive)
+func awaitVerdict(raw net.Conn, out *outcome) error {
+	typ, data, err := readRecord(raw, out.receive)
+	awaited := out.awaited
+	out.awaited = nil
 	switch {
 	case err != nil:
 		return err
-	case typ == recordAccept && len(data) == 0:
+	case typ == recordAccept && (len(data) == 0 || awaited.keep(data)):
 		return nil
 	case typ == recordAlert && len(data) == 1 && Alert(data[0]) == AlertUnauthorized:
 		return ErrUnauthorized

@@ -173,14 +173,17 @@ func (h *serverRole) finish(hello *clientHello, handshake *expander, shares []by
 	keys := deriveSession(handshake, h.log.sum())
 	out := &outcome{send: newCipherState(keys.server), receive: newCipherState(keys.client), exporter: keys.exporter,
 		peer: Peer{Key: client, Addr: h.raw.RemoteAddr()}, maxStreams: int(finished.maxStreams), resumed: h.ticket != nil}
-	out.peer.Name, err = h.cfg.Peers.admits(h.ctx, client)
-	if err := deliverVerdict(h.raw, out, params.clientKeyRequired, err); err != nil {
-		return nil, err
+	if out.peer.Name, err = h.cfg.Peers.admits(h.ctx, client); err != nil {
+		return nil, refuse(h.raw, out, err)
 	}
 	if finished.wantTicket {
 		out.ticket = h.cfg.TicketKeys.issue(h.ticket, hello, keys.resumption, client)
 	}
-	return out, nil
+	if params.clientKeyRequired { // H9
+		err = writeRecord(h.raw, out.send, recordAccept, out.ticket)
+		out.ticket = nil
+	}
+	return out, err
 }
 
 // client returns the key that the client has proven, now or when its ticket was given, nil if it showed none.
@@ -194,18 +197,12 @@ func (h *serverRole) client(finished *clientParams) (*PublicKey, error) {
 	return h.ticket.client, nil
 }
 
-// deliverVerdict tells a client that had to show a key whether it may stay, under encryption.
-func deliverVerdict(raw net.Conn, out *outcome, required bool, refusal error) error {
-	if refusal != nil {
-		writeRecord(raw, out.send, recordAlert, []byte{byte(AlertUnauthorized)})
-		who := "it has no key"
-		if out.peer.Key != nil {
-			who = out.peer.Key.String()
-		}
-		return fmt.Errorf("%w (%s): %w", ErrUnauthorized, who, refusal)
+// refuse tells a client that it may not stay, under encryption (H9).
+func refuse(raw net.Conn, out *outcome, refusal error) error {
+	writeRecord(raw, out.send, recordAlert, []byte{byte(AlertUnauthorized)})
+	who := "it has no key"
+	if out.peer.Key != nil {
+		who = out.peer.Key.String()
 	}
-	if required {
-		return writeRecord(raw, out.send, recordAccept, nil)
-	}
-	return nil
+	return fmt.Errorf("%w (%s): %w", ErrUnauthorized, who, refusal)
 }

@@ -28,8 +28,7 @@ const (
 	recordUpdate = 4 // the sender's next record is under its next key
 	recordPing   = 5
 	recordPong   = 6
-	recordAccept = 7 // the server admits the client's key
-	recordTicket = 8 // for the client's next handshake
+	recordAccept = 7 // the server admits the client, and may give it a ticket
 )
 
 // Key usage limits (rule R6; SPEC.md, section 6 has the arithmetic): a sender updates its key at the first two,

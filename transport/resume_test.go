@@ -30,11 +30,11 @@ func ticketed(t *testing.T, change func(c, s *Config)) (client, server *Config, 
 	if cerr != nil || serr != nil {
 		t.Fatal(cerr, serr)
 	}
-	if !cout.awaited.keep(sout.ticket) {
+	if cout.awaited != nil && !cout.awaited.keep(sout.ticket) {
 		t.Fatalf("%d bytes of ticket", len(sout.ticket))
 	}
-	held := client.Tickets.held[cout.awaited.owner][0]
-	owner := cout.awaited.owner
+	owner := client.Tickets.order[0]
+	held := client.Tickets.held[owner][0]
 	return client, server, func() *Config {
 		c := *client
 		c.Tickets = NewTicketCache(1)
@@ -303,7 +303,7 @@ func TestResumePassesGate(t *testing.T) {
 	wg.Wait()
 }
 
-// What a server may send as a ticket: once, first, asked for, of the right form.
+// What a server may send as a ticket to a client that need not wait for accept: once, first, asked for, of the right form.
 func TestTicketRecords(t *testing.T) {
 	ticket := append(binary.BigEndian.AppendUint32(nil, 60), "some ticket"...)
 	none := func(*Config) {}
@@ -313,30 +313,30 @@ func TestTicketRecords(t *testing.T) {
 		kept   int
 		bad    bool
 	}{
-		"good":    {none, func(s *Session) { s.conn.tx.record(false, recordTicket, ticket...) }, 1, false},
+		"good":    {none, func(s *Session) { s.conn.tx.record(false, recordAccept, ticket...) }, 1, false},
 		"none":    {none, func(s *Session) {}, 0, false},
-		"unasked": {func(c *Config) { c.Tickets = nil }, func(s *Session) { s.conn.tx.record(false, recordTicket, ticket...) }, 0, true},
+		"unasked": {func(c *Config) { c.Tickets = nil }, func(s *Session) { s.conn.tx.record(false, recordAccept, ticket...) }, 0, true},
 		"second": {none, func(s *Session) {
-			s.conn.tx.record(false, recordTicket, ticket...)
-			s.conn.tx.record(false, recordTicket, ticket...)
+			s.conn.tx.record(false, recordAccept, ticket...)
+			s.conn.tx.record(false, recordAccept, ticket...)
 		}, 1, true},
 		"late": {none, func(s *Session) {
 			s.conn.tx.record(false, recordPing)
-			s.conn.tx.record(false, recordTicket, ticket...)
+			s.conn.tx.record(false, recordAccept, ticket...)
 		}, 0, true},
-		"empty":     {none, func(s *Session) { s.conn.tx.record(false, recordTicket) }, 0, true},
-		"no ticket": {none, func(s *Session) { s.conn.tx.record(false, recordTicket, ticket[:4]...) }, 0, true},
+		"empty":     {none, func(s *Session) { s.conn.tx.record(false, recordAccept) }, 0, true},
+		"no ticket": {none, func(s *Session) { s.conn.tx.record(false, recordAccept, ticket[:4]...) }, 0, true},
 		"too long": {none, func(s *Session) {
-			s.conn.tx.record(false, recordTicket, append(ticket[:4:4], make([]byte, maxTicket+1)...)...)
+			s.conn.tx.record(false, recordAccept, append(ticket[:4:4], make([]byte, maxTicket+1)...)...)
 		}, 0, true},
-		"dead":       {none, func(s *Session) { s.conn.tx.record(false, recordTicket, 0, 0, 0, 0, 1) }, 0, true},
-		"for a year": {none, func(s *Session) { s.conn.tx.record(false, recordTicket, 1, 0, 0, 0, 1) }, 0, true},
+		"dead":       {none, func(s *Session) { s.conn.tx.record(false, recordAccept, 0, 0, 0, 0, 1) }, 0, true},
+		"for a year": {none, func(s *Session) { s.conn.tx.record(false, recordAccept, 1, 0, 0, 0, 1) }, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, s := configs()
 				cache := NewTicketCache(1)
-				c.Tickets = cache
+				c.Tickets, c.Keys, s.Peers = cache, nil, AnyClient()
 				test.client(c)
 				a, b := net.Pipe()
 				cs, ss := sessionsOver(t, a, b, c, s)

@@ -71,7 +71,7 @@ func newSession(raw net.Conn, cfg *Config, out *outcome, client bool) *Session {
 	s.tasks.Add(1) // until nothing more will be written
 	s.keepalive()
 	if out.ticket != nil {
-		s.conn.tx.record(false, recordTicket, out.ticket...)
+		s.conn.tx.record(false, recordAccept, out.ticket...)
 	}
 	start := yamux.Server
 	if client {

@@ -110,7 +110,7 @@ type awaitedTicket struct {
 	secret []byte
 }
 
-// keep takes the data of a ticket record (rule H15). It is false if there should have been none, or not this.
+// keep takes the data of an accept record (rule H15). It is false if there should have been none, or not this.
 func (a *awaitedTicket) keep(data []byte) bool {
 	if a == nil || len(data) < 4+1 || len(data) > 4+maxTicket {
 		return false

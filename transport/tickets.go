@@ -139,7 +139,7 @@ func (k *TicketKeys) issue(resumed *ticketState, hello *clientHello, secret []by
 	if resumed != nil {
 		end = resumed.end
 	}
-	left := int64(end.Sub(now) / time.Second)
+	left := int64(min(end.Sub(now), ticketLifetime) / time.Second) // more only if the clock was set back
 	if left <= 0 {
 		return nil
 	}
