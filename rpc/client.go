@@ -161,7 +161,7 @@ func (c *Client) open(ctx context.Context, own bool) (*clientStream, error) {
 		return nil, err
 	}
 	cs := &clientStream{client: c, conn: conn, own: own, calls: make(map[uint64]*call)}
-	cs.out = newOutbox(conn, &c.wg, cs.writeEnded)
+	cs.out = newOutbox(conn, sharedLimit, &c.wg, cs.writeEnded)
 	cs.in = newIntake(conn, maxAnswer, &c.wg, cs)
 	c.mu.Lock()
 	if err := c.keepLocked(cs); err != nil {

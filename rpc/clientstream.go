@@ -143,7 +143,7 @@ func (cs *clientStream) abandon(cl *call) (outcome Outcome, given bool) {
 
 // maxCancels is how many bytes may wait to be written before cancels are left out: a peer that takes nothing for so long does
 // not get to them.
-const maxCancels = outboxLimit + 256<<10
+const maxCancels = sharedLimit + 256<<10
 
 // cancel tells the server that a call or a stream was given up. It does not wait for room.
 func (cs *clientStream) cancel(id uint64) {

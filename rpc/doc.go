@@ -32,7 +32,7 @@
 // What a peer sends is bounded before it is allocated, and checked before msgpack decodes it (Check). A peer that breaks
 // the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a
 // server holds at most Options.MaxHeld bytes of requests and replies, besides the replies of the handlers that run already; for each
-// stream of calls 256 KiB of unwritten replies, for any stream 16 KiB of unread bytes, and one message while it is read.
+// stream of calls 256 KiB of unwritten replies, for the first 1 MiB, for any stream 16 KiB of unread bytes, and one message while it is read.
 //
 // # What it does not promise
 //

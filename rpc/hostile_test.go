@@ -198,7 +198,7 @@ func TestSlowReader(t *testing.T) {
 		wrote := make(chan struct{})
 		go func() { defer close(wrote); h.conn.Write(calls) }()
 		synctest.Wait()
-		if n := made.Load(); n > running+outboxLimit/size+1 {
+		if n := made.Load(); n > running+sharedLimit/size+1 {
 			t.Errorf("%d replies of %d bytes were made for a client that reads none", n, size)
 		}
 		replies, refused := 0, 0

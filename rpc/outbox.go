@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// outboxLimit bounds, in bytes, what waits to be written on one stream. One larger message goes in alone.
-	outboxLimit = 256 << 10
+	// sharedLimit bounds, in bytes, what waits to be written on the first stream of calls of a session, ownLimit on each other. One
+	// larger message goes in alone. With 256 KiB for both, 1,000 callers of 1 KiB each lost a quarter of their rate waiting for room.
+	sharedLimit = 1 << 20
+	ownLimit    = 256 << 10
 	// writeChunk is the largest single write. The sessions beneath send a write whole, so that a larger one would delay
 	// the small calls of other streams.
 	writeChunk = 32 << 10
@@ -25,6 +27,7 @@ var errFlushed = errors.New("rpc: nothing more is written on this stream")
 // each call whether its last byte was handed to the stream, which decides between NotSent and OutcomeUnknown (C5).
 type outbox struct {
 	conn   net.Conn
+	limit  int
 	now    nowWriter       // conn, if it can write without waiting
 	room   *room           // bytes waiting or being written
 	wg     *sync.WaitGroup // of run; it counts something else too until the outbox has ended
@@ -71,8 +74,8 @@ type mark struct {
 
 var batches = sync.Pool{New: func() any { return &batchBox{buf: make([]byte, 0, 1<<10)} }}
 
-func newOutbox(conn net.Conn, wg *sync.WaitGroup, failed func(error)) *outbox {
-	o := &outbox{conn: conn, room: newRoom(outboxLimit), wg: wg, failed: failed, done: make(chan struct{})}
+func newOutbox(conn net.Conn, limit int, wg *sync.WaitGroup, failed func(error)) *outbox {
+	o := &outbox{conn: conn, limit: limit, room: newRoom(limit), wg: wg, failed: failed, done: make(chan struct{})}
 	o.now, _ = conn.(nowWriter)
 	return o
 }
@@ -167,8 +170,8 @@ func (o *outbox) lostTo(cause error) bool {
 
 // drained waits until all that was put in is written, or the outbox or ctx has ended.
 func (o *outbox) drained(ctx context.Context) {
-	if o.room.acquire(ctx, outboxLimit) == nil {
-		o.room.release(outboxLimit)
+	if o.room.acquire(ctx, o.limit) == nil {
+		o.room.release(o.limit)
 	}
 }
 

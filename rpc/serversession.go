@@ -45,6 +45,7 @@ type serverSession struct {
 	streams  map[*serverStream]struct{}
 	open     int // of the calls, streams of messages and connections
 	draining bool
+	shared   bool // there was a stream of calls
 	over     bool // serve has returned
 	cutCalls bool // this side ended the session while calls ran or answers waited
 }
@@ -165,7 +166,11 @@ func (ss *serverSession) carryLocked(st *serverStream) {
 	if st.out != nil {
 		return
 	}
-	st.out = newOutbox(st.conn, &ss.wg, st.end)
+	limit := ownLimit
+	if !ss.shared { // the one that small calls share
+		ss.shared, limit = true, sharedLimit
+	}
+	st.out = newOutbox(st.conn, limit, &ss.wg, st.end)
 	if st.ctx.Err() != nil { // end has not seen the outbox
 		st.out.fail(context.Cause(st.ctx))
 	}
