@@ -125,8 +125,11 @@ func (c *Client) refuse(ctx context.Context, h *callHead, body Raw) error {
 	if err := c.refuseHead(ctx, h); err != nil {
 		return err
 	}
-	if size := len(h.method) + len(body); size > c.opts.MaxSend {
+	if size := len(h.method) + len(h.lead) + len(body); size > c.opts.MaxSend {
 		return tooLarge(size, c.opts.MaxSend)
+	}
+	if len(h.lead) > 0 {
+		return nil // binary data, whatever is in it
 	}
 	if err := Check(body); err != nil {
 		return fail(InvalidArgument, NotSent, "the request", err)
@@ -149,11 +152,12 @@ func tooLarge(size, limit int) error {
 	return fail(ResourceExhausted, NotSent, fmt.Sprintf("a request of %d bytes, limit %d", size, limit), ErrTooLarge)
 }
 
-// roundTrip makes a typed call with what ctx says of it.
-func roundTrip(ctx context.Context, caller Caller, method string, body Raw) (Raw, error) {
+// roundTrip makes a typed call with what ctx says of it. lead stands before body if caller is a Client, nobody else sees the body, and
+// ctx says nothing.
+func roundTrip(ctx context.Context, caller Caller, method string, lead []byte, body Raw) (Raw, error) {
 	o := outgoingOf(ctx)
 	if c, ok := caller.(*Client); ok && o == noOutgoing && len(c.opts.Interceptors) == 0 {
-		a, err := c.invoke(ctx, &callHead{method: method}, body)
+		a, err := c.invoke(ctx, &callHead{method: method, lead: lead}, body)
 		return a.body, err
 	}
 	resp, err := caller.Do(ctx, &Request{Method: method, ID: o.requestID, Header: o.header.clone(), Body: body})

@@ -69,7 +69,7 @@ func (cs *clientStream) put(h *callHead, pack byte, body Raw, reserved int) (cl 
 		return nil, false, fail(Unavailable, NotSent, "", cs.err)
 	}
 	id := cs.client.ids.Add(1) // under mu: ids grow along the stream (C2)
-	if size := callSize(id, h.method, h.timeout, body); size > cs.client.opts.MaxSend {
+	if size := callSize(id, h.method, h.timeout, body) + len(h.lead); size > cs.client.opts.MaxSend {
 		return nil, false, tooLarge(size, cs.client.opts.MaxSend)
 	}
 	cl = cs.client.calls.Get().(*call)
@@ -215,7 +215,7 @@ func (cs *clientStream) answered(m *message) error {
 			cl.parts = newScratch()
 			cl.parts.b = cl.parts.b[:0]
 		}
-		cl.parts.b = append(cl.parts.b, m.body...) // under mu: a call that ends is used again
+		cl.parts.add(m.body) // under mu: a call that ends is used again
 		cs.mu.Unlock()
 		return nil
 	}

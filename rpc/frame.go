@@ -17,6 +17,11 @@ type frameReader struct {
 	held int // bytes of br that the last payload still lies in
 }
 
+// messageEnd is where the message ends that begins at an offset of b.
+func messageEnd(b []byte, at int) int {
+	return at + frameHeader + int(binary.BigEndian.Uint32(b[at:]))
+}
+
 // bufReaders are those of streams that nobody reads at the moment.
 var bufReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 

@@ -32,6 +32,7 @@ func callValue[Req, Resp any](ctx context.Context, c Caller, method string, req 
 	if plain {
 		s = newScratch()
 		defer s.free()
+		s.split = client.opts.CompressOver == 0 && outgoingOf(ctx) == noOutgoing
 	}
 	body, err := encodeValue(s, req)
 	if err == nil {
@@ -40,7 +41,7 @@ func callValue[Req, Resp any](ctx context.Context, c Caller, method string, req 
 	if err != nil {
 		return resp, fail(InvalidArgument, NotSent, "", err)
 	}
-	reply, err := roundTrip(ctx, c, method, body)
+	reply, err := roundTrip(ctx, c, method, s.before(), body)
 	if err != nil {
 		return resp, err
 	}

@@ -56,6 +56,7 @@ type batch struct {
 	buf   []byte
 	marks []mark // the calls in it that were not handed over, in order
 	sent  int    // bytes of it that were written
+	edge  int    // where the message ends that sent is in, or sent where one begins; chunk keeps it
 	n     int    // messages
 	box   *batchBox
 }
@@ -261,7 +262,7 @@ func (o *outbox) flush(crowd bool) {
 func (o *outbox) run() {
 	for o.take() {
 		for t := &o.out; t.sent < len(t.buf); {
-			end := min(t.sent+writeChunk, len(t.buf))
+			end := t.chunk()
 			if !o.hand(end) {
 				return
 			}
@@ -277,6 +278,22 @@ func (o *outbox) run() {
 		o.writing = false
 		o.mu.Unlock()
 	}
+}
+
+// chunk returns where the next write ends: whole messages, or what there is of one that is longer than a write may be.
+func (t *batch) chunk() int {
+	most := t.sent + writeChunk
+	for t.edge < t.sent {
+		t.edge = messageEnd(t.buf, t.edge)
+	}
+	for t.edge < len(t.buf) {
+		end := messageEnd(t.buf, t.edge)
+		if end > most && t.edge > t.sent {
+			return min(t.edge, most)
+		}
+		t.edge = end
+	}
+	return min(t.edge, most)
 }
 
 // take makes run the one who writes out: what flush has left, or all messages. If there is neither, run ends.

@@ -239,6 +239,7 @@ func (sc *serverCall) execute() (Raw, error) {
 	if len(list) == 0 {
 		sc.reach()
 		sc.req.scratch = newScratch() // run frees it
+		sc.req.scratch.split = sc.flags&flagPack == 0
 		return m.unary(sc, &sc.req)
 	}
 	resp, err := chainUnary(list, func(ctx context.Context, req *Request) (*Response, error) {

@@ -12,8 +12,9 @@ import (
 const (
 	// smallMessage is the largest payload of a call whose body is not over LargeCall.
 	smallMessage = LargeCall + maxHead
-	// partSize is the largest piece of a reply, in bytes, that is sent at once (C10).
-	partSize = 32 << 10
+	// partSize is the largest piece of a reply, in bytes, that is sent at once (C10): with what surrounds it one write, and so one frame
+	// of the session, which its receiver need not put together.
+	partSize = writeChunk - replyOverhead
 	// maxAnswer is the largest payload from a callee on a stream of calls (C10): a piece and any envelope.
 	maxAnswer = 96 << 10
 	// patience is how long a large request waits for room. While it does nobody reads its stream, so that the server would
@@ -21,7 +22,7 @@ const (
 	patience = 2 * time.Second
 
 	// firstPiece is how much memory a large call gets before any of it has come. There is room for all of it (MaxHeld) by then.
-	firstPiece = 128 << 10
+	firstPiece = keepBuffer
 
 	heldText = "requests and unwritten replies of this session hold too many bytes"
 )

@@ -116,10 +116,11 @@ func (st *serverStream) run(sc *serverCall) {
 func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
 	opts := &st.ss.srv.opts
 	header, trailer := sc.meta()
+	lead := sc.req.scratch.before()
 	if bad == nil {
-		if err := Check(reply); err != nil {
+		if err := checkBehind(lead, reply); err != nil {
 			bad = &wireStatus{code: Internal, outcome: Executed, text: "the reply: " + err.Error()}
-		} else if size := replySize(sc.id, reply); size > opts.MaxSend {
+		} else if size := replySize(sc.id, reply) + len(lead); size > opts.MaxSend {
 			bad = &wireStatus{code: ResourceExhausted, outcome: Executed, text: fmt.Sprintf("a reply of %d bytes, limit %d", size, opts.MaxSend)}
 		}
 	}
@@ -134,21 +135,30 @@ func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
 	if sc.flags&flagPack != 0 {
 		reply, pack = packer{opts.CompressOver}.pack(reply)
 	}
-	n := len(reply)
+	n := len(lead) + len(reply)
 	st.ss.held.force(n) // so that further calls are refused while replies pile up
 	defer st.ss.held.release(n)
-	for len(reply) > partSize { // C10
+	for len(lead)+len(reply) > partSize { // C10
 		if !st.ss.wanted(sc) || st.out.reserve(st.ctx, replyOverhead+partSize) != nil {
 			return
 		}
-		st.out.put(appendPart(st.out.begin(), sc.id, reply[:partSize]), 0, replyOverhead+partSize)
+		n := partSize - len(lead)
+		st.out.put(appendPart(st.out.begin(), sc.id, lead, reply[:n]), 0, replyOverhead+partSize)
 		st.out.wake()
-		reply = reply[partSize:]
+		lead, reply = nil, reply[n:]
 	}
 	room := replyOverhead + metadataSize(header) + metadataSize(trailer) + len(reply)
 	if st.out.reserve(st.ctx, room) == nil {
 		st.out.put(appendReply2(st.out.begin(), sc.id, header, trailer, pack, reply), 0, room) // work flushes
 	}
+}
+
+// checkBehind is Check, but for binary data, which may be anything, behind its header.
+func checkBehind(lead, body []byte) error {
+	if len(lead) > 0 {
+		return nil
+	}
+	return Check(body)
 }
 
 // answerError refuses a call, or ends it with an error. Unless wait it takes room that there may not be, for one message.

@@ -139,7 +139,7 @@ over      ok/lives         ok/lives            ok/lives      ok/lives           
 		}
 		switch state {
 		case "parted":
-			write(appendPart(nil, id, []byte{0x91}))
+			write(appendPart(nil, id, nil, []byte{0x91}))
 		case "given-up":
 			cancel()
 			synctest.Wait()
@@ -156,7 +156,7 @@ over      ok/lives         ok/lives            ok/lives      ok/lives           
 		case "error":
 			write(appendError(nil, id, &wireStatus{code: NotFound, outcome: Executed}))
 		case "part":
-			write(appendPart(nil, id, []byte{0x91}))
+			write(appendPart(nil, id, nil, []byte{0x91}))
 		case "cancel":
 			cancel()
 		case "deadline":

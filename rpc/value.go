@@ -9,11 +9,19 @@ import (
 // text or bytes nothing is allocated here but what the program gets.
 
 // A scratch is memory for a value that is encoded, copied onto a stream, and forgotten.
-type scratch struct{ b []byte }
+type scratch struct {
+	b     []byte
+	split bool   // lead may be used
+	lead  []byte // what stands before the result of encodeValue, which then is large and the program's own
+}
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
-func newScratch() *scratch { return scratches.Get().(*scratch) }
+func newScratch() *scratch {
+	s := scratches.Get().(*scratch)
+	s.split, s.lead = false, s.lead[:0]
+	return s
+}
 
 // free gives the memory to others. A nil scratch has none.
 func (s *scratch) free() {
@@ -29,16 +37,36 @@ func (s *scratch) len() int {
 	return len(s.b)
 }
 
-// join returns what is in the scratch and tail, in memory of their own.
+// join returns what is in the scratch and tail, in memory of their own. It is not make's, which would be cleared first.
 func (s *scratch) join(tail []byte) []byte {
-	b := make([]byte, 0, s.len()+len(tail))
-	if s != nil {
-		b = append(b, s.b...)
+	if s.len() == 0 {
+		return append([]byte{}, tail...)
 	}
-	return append(b, tail...)
+	s.add(tail)
+	return append([]byte{}, s.b...)
 }
 
-// encodeValue is encode, into s unless that is nil: then the result is valid until s is freed.
+// add appends p. What a pool takes stays so.
+func (s *scratch) add(p []byte) {
+	if need := len(s.b) + len(p); need > cap(s.b) {
+		n := max(2*cap(s.b), need)
+		if need <= keepBuffer {
+			n = min(n, keepBuffer)
+		}
+		s.b = append(make([]byte, 0, n), s.b...)
+	}
+	s.b = append(s.b, p...)
+}
+
+// before returns what stands before the result of encodeValue.
+func (s *scratch) before() []byte {
+	if s == nil {
+		return nil
+	}
+	return s.lead
+}
+
+// encodeValue is encode, into s unless that is nil: then the result is valid until s is freed, and s.lead stands before it.
 func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
 	if raw, ok := any(from).(*Raw); ok {
 		return *raw, nil
@@ -51,6 +79,10 @@ func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
 	case *string:
 		b = appendString(b, *v)
 	case *[]byte:
+		if s != nil && s.split && len(*v) > partSize { // a copy saved
+			s.lead = appendBinHeader(s.lead, len(*v))
+			return *v, nil
+		}
 		b = appendBytes(b, *v)
 	default:
 		b, err = appendAny(b, *from)

@@ -118,6 +118,7 @@ type callHead struct {
 	flags     byte
 	requestID string
 	header    Metadata
+	lead      []byte // stands before the body of a call
 }
 
 // short reports whether a call has nothing that needs kindCall2.
@@ -126,12 +127,14 @@ func (h *callHead) short() bool { return h.flags == 0 && h.requestID == "" && h.
 // appendCall2 writes a call of either kind. pack is packed if body is compressed, else 0.
 func appendCall2(b []byte, id uint64, h *callHead, pack byte, body []byte) []byte {
 	if h.short() && pack == 0 {
-		return appendCall(b, id, h.method, h.timeout, body)
+		b, start := begin(b, kindCall)
+		b = appendUint(appendString(appendUint(b, id), h.method), h.timeout)
+		return end(append(append(b, h.lead...), body...), start)
 	}
 	b, start := begin(b, kindCall2|pack)
 	b = appendUint(appendString(appendUint(b, id), h.method), h.timeout)
 	b = appendString(append(b, h.flags), h.requestID)
-	return end(append(appendMetadata(b, h.header), body...), start)
+	return end(append(append(appendMetadata(b, h.header), h.lead...), body...), start)
 }
 
 func appendOpen(b []byte, id uint64, h *callHead) []byte {
@@ -143,7 +146,7 @@ func appendOpen(b []byte, id uint64, h *callHead) []byte {
 
 // size is no less than what the head takes in a message.
 func (h *callHead) size() int {
-	return callOverhead + len(h.method) + 2 + 3 + len(h.requestID) + metadataSize(h.header)
+	return callOverhead + len(h.method) + 2 + 3 + len(h.requestID) + metadataSize(h.header) + len(h.lead)
 }
 
 func appendReply(b []byte, id uint64, body []byte) []byte {
@@ -162,9 +165,9 @@ func appendReply2(b []byte, id uint64, header, trailer Metadata, pack byte, body
 	return end(append(b, body...), start)
 }
 
-func appendPart(b []byte, id uint64, piece []byte) []byte {
+func appendPart(b []byte, id uint64, lead, piece []byte) []byte {
 	b, start := begin(b, kindPart)
-	return end(append(appendUint(b, id), piece...), start)
+	return end(append(append(appendUint(b, id), lead...), piece...), start)
 }
 
 // appendError writes an error of either kind. e is within the limits of W7 and W8.

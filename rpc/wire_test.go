@@ -16,7 +16,7 @@ func appendMessage(b []byte, m message) []byte {
 	if m.packed {
 		pack = packed
 	}
-	h := callHead{string(m.method), m.timeout, m.form, m.flags, string(m.request), decodeMetadata(m.header)}
+	h := callHead{string(m.method), m.timeout, m.form, m.flags, string(m.request), decodeMetadata(m.header), nil}
 	switch m.kind {
 	case kindCall, kindCall2:
 		return appendCall2(b, m.id, &h, pack, m.body)
@@ -29,7 +29,7 @@ func appendMessage(b []byte, m message) []byte {
 	case kindGoaway:
 		return appendGoaway(b)
 	case kindPart:
-		return appendPart(b, m.id, m.body)
+		return appendPart(b, m.id, nil, m.body)
 	case kindOpen:
 		return appendOpen(b, m.id, &h)
 	case kindItem:
