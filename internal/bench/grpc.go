@@ -67,14 +67,28 @@ func startGRPC() (*system, error) {
 	}
 	s.serve(func() { srv.Serve(l) })
 	s.onClose(srv.Stop)
-	conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(c.client)),
-		grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(bytesCodec{}), grpc.MaxCallRecvMsgSize(8<<20)))
+	connect := func() (*grpc.ClientConn, error) {
+		conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(c.client)),
+			grpc.WithInitialWindowSize(1<<20), grpc.WithInitialConnWindowSize(4<<20),
+			grpc.WithDefaultCallOptions(grpc.ForceCodec(bytesCodec{}), grpc.MaxCallRecvMsgSize(8<<20)))
+		if err == nil {
+			s.onClose(func() { conn.Close() })
+		}
+		return conn, err
+	}
+	conn, err := connect()
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.onClose(func() { conn.Close() })
+	s.another = func(body []byte) error {
+		conn, err := connect()
+		if err != nil {
+			return err
+		}
+		var reply []byte
+		return conn.Invoke(context.Background(), "/Echo/Bytes", &body, &reply)
+	}
 	s.call = func(body []byte) (int, error) {
 		var reply []byte
 		err := conn.Invoke(context.Background(), "/Echo/Bytes", &body, &reply)

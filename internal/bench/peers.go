@@ -26,6 +26,7 @@ type system struct {
 	typed    func(*Message) (*Message, error)
 	stream   func() (io.Writer, error) // its bytes are counted in received
 	open     func() error              // opens a stream that stays idle
+	another  func(body []byte) error   // opens one more session with the same server and makes a call; nil if the server is one session's
 	received atomic.Int64
 	closers  []func()
 }

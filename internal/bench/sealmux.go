@@ -60,14 +60,28 @@ func startSealmux() (*system, error) {
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
 	s.onClose(func() { srv.Close(); <-served })
-	session, err := dial(nil)
+	connect := func() (*rpc.Client, error) {
+		session, err := dial(nil)
+		if err != nil {
+			return nil, err
+		}
+		client := rpc.NewClient(session, rpc.Options{})
+		s.onClose(func() { client.Close() })
+		return client, nil
+	}
+	client, err := connect()
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	client := rpc.NewClient(session, rpc.Options{})
-	s.onClose(func() { client.Close() })
 	ctx := context.Background()
+	s.another = func(body []byte) error {
+		client, err := connect()
+		if err == nil {
+			_, err = bytesEcho.Call(ctx, client, body)
+		}
+		return err
+	}
 	s.call = func(body []byte) (int, error) {
 		reply, err := bytesEcho.Call(ctx, client, body)
 		return len(reply), err

@@ -26,17 +26,32 @@ func startTTRPC() (*system, error) {
 	}
 	s.serve(func() { srv.Serve(context.Background(), l) })
 	s.onClose(func() { srv.Close() })
-	conn, err := dialTLS(l.Addr().String(), config)
-	if err != nil {
-		s.close()
-		return nil, err
+	connect := func() (*ttrpc.Client, error) {
+		conn, err := dialTLS(l.Addr().String(), config)
+		if err != nil {
+			return nil, err
+		}
+		client := ttrpc.NewClient(conn)
+		s.onClose(func() { client.Close() })
+		return client, nil
 	}
-	client := ttrpc.NewClient(conn)
-	s.onClose(func() { client.Close() })
-	s.call = func(body []byte) (int, error) {
+	call := func(client *ttrpc.Client, body []byte) (int, error) {
 		reply := &wrapperspb.BytesValue{}
 		err := client.Call(context.Background(), "Echo", "Bytes", &wrapperspb.BytesValue{Value: body}, reply)
 		return len(reply.Value), err
 	}
+	client, err := connect()
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.another = func(body []byte) error {
+		client, err := connect()
+		if err == nil {
+			_, err = call(client, body)
+		}
+		return err
+	}
+	s.call = func(body []byte) (int, error) { return call(client, body) }
 	return s, nil
 }

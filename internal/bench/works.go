@@ -136,13 +136,19 @@ func idleWork(p peer, _, _ int, _ time.Duration) (row, bool, error) {
 	}
 	defer first.close()
 	before, goroutines := inUse(), runtime.NumGoroutine()
-	for range sessions {
-		s, err := p.start()
-		if err != nil {
-			return row{}, false, err
+	another := first.another
+	if another == nil {
+		another = func(body []byte) error {
+			s, err := p.start()
+			if err != nil {
+				return err
+			}
+			first.onClose(s.close)
+			return echo(s, body)
 		}
-		defer s.close()
-		if err := echo(s, make([]byte, 1<<10)); err != nil {
+	}
+	for range sessions {
+		if err := another(make([]byte, 1<<10)); err != nil {
 			return row{}, false, err
 		}
 	}
