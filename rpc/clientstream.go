@@ -113,6 +113,9 @@ func (cs *clientStream) wait(ctx context.Context, cl *call) (answer, error) {
 // take returns what a call has ended with, which is then used for another.
 func (cs *clientStream) take(cl *call) (answer, error) {
 	reply, err := cl.reply, cl.err
+	if err == nil && cl.parts != nil {
+		reply.body = append(Raw{}, cl.parts.b...) // not make's memory, which would be cleared first
+	}
 	cl.parts.free()
 	cl.reply, cl.err, cl.parts = answer{}, nil, nil
 	cs.client.calls.Put(cl)
@@ -232,7 +235,11 @@ func (cs *clientStream) answered(m *message) error {
 		cl.finish(answer{}, fail(ResourceExhausted, Executed, fmt.Sprintf("a reply of more than %d bytes", limit), ErrTooLarge))
 	default:
 		a := answer{packed: m.packed, header: bytes.Clone(m.header), trailer: bytes.Clone(m.trailer)}
-		a.body = cl.parts.join(m.body)
+		if cl.parts == nil {
+			a.body = bytes.Clone(m.body)
+		} else {
+			cl.parts.add(m.body) // and take copies all of it, where it holds up nobody
+		}
 		cl.finish(a, nil)
 	}
 	return nil

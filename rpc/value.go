@@ -37,15 +37,6 @@ func (s *scratch) len() int {
 	return len(s.b)
 }
 
-// join returns what is in the scratch and tail, in memory of their own. It is not make's, which would be cleared first.
-func (s *scratch) join(tail []byte) []byte {
-	if s.len() == 0 {
-		return append([]byte{}, tail...)
-	}
-	s.add(tail)
-	return append([]byte{}, s.b...)
-}
-
 // add appends p. What a pool takes stays so.
 func (s *scratch) add(p []byte) {
 	if need := len(s.b) + len(p); need > cap(s.b) {
