@@ -81,19 +81,18 @@ func startGRPC() (*system, error) {
 		s.close()
 		return nil, err
 	}
-	s.another = func(body []byte) error {
-		conn, err := connect()
-		if err != nil {
-			return err
+	calls := func(conn *grpc.ClientConn) func([]byte) (int, error) {
+		return func(body []byte) (int, error) {
+			var reply []byte
+			err := conn.Invoke(context.Background(), "/Echo/Bytes", &body, &reply)
+			return len(reply), err
 		}
-		var reply []byte
-		return conn.Invoke(context.Background(), "/Echo/Bytes", &body, &reply)
 	}
-	s.call = func(body []byte) (int, error) {
-		var reply []byte
-		err := conn.Invoke(context.Background(), "/Echo/Bytes", &body, &reply)
-		return len(reply), err
+	s.connect = func() (func([]byte) (int, error), error) {
+		conn, err := connect()
+		return calls(conn), err
 	}
+	s.call = calls(conn)
 	open := func() (grpc.ClientStream, error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		s.onClose(cancel)

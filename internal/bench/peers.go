@@ -22,11 +22,12 @@ type writer = io.Writer
 
 // A system is a client and its server, on one connection. call and typed may be used by many goroutines at once.
 type system struct {
-	call     func(body []byte) (replied int, err error)
-	typed    func(*Message) (*Message, error)
-	stream   func() (io.Writer, error) // its bytes are counted in received
-	open     func() error              // opens a stream that stays idle
-	another  func(body []byte) error   // opens one more session with the same server and makes a call; nil if the server is one session's
+	call   func(body []byte) (replied int, err error)
+	typed  func(*Message) (*Message, error)
+	stream func() (io.Writer, error) // its bytes are counted in received
+	open   func() error              // opens a stream that stays idle
+	// connect opens one more session with the same server; nil if the server is one session's.
+	connect  func() (call func(body []byte) (int, error), err error)
 	received atomic.Int64
 	closers  []func()
 }

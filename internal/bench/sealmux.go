@@ -20,7 +20,7 @@ var sealmuxKeys = sync.OnceValues(func() (keys [2]*transport.PrivateKey, err err
 	return keys, err
 })
 
-// maxStreams lets manystreams open its streams; all else is as it is by default.
+// maxStreams lets manystreams open its streams, and 10,000 callers have their calls wait; all else is as it is by default.
 const maxStreams = 20_000
 
 // sealmuxServer returns a listener and how to dial it.
@@ -52,7 +52,7 @@ func startSealmux() (*system, error) {
 		return nil, err
 	}
 	s := &system{}
-	srv := rpc.NewServer(rpc.Options{MaxStreams: maxStreams})
+	srv := rpc.NewServer(rpc.Options{MaxStreams: maxStreams, MaxQueue: maxStreams})
 	bytesEcho.Handle(srv, func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
 	typedEcho.Handle(srv, func(_ context.Context, m *Message) (*Message, error) { return m, nil })
 	idleEcho.Handle(srv, func(ctx context.Context, _ *rpc.Stream[[]byte, []byte]) error { <-ctx.Done(); return ctx.Err() })
@@ -75,17 +75,17 @@ func startSealmux() (*system, error) {
 		return nil, err
 	}
 	ctx := context.Background()
-	s.another = func(body []byte) error {
-		client, err := connect()
-		if err == nil {
-			_, err = bytesEcho.Call(ctx, client, body)
+	calls := func(client *rpc.Client) func([]byte) (int, error) {
+		return func(body []byte) (int, error) {
+			reply, err := bytesEcho.Call(ctx, client, body)
+			return len(reply), err
 		}
-		return err
 	}
-	s.call = func(body []byte) (int, error) {
-		reply, err := bytesEcho.Call(ctx, client, body)
-		return len(reply), err
+	s.connect = func() (func([]byte) (int, error), error) {
+		client, err := connect()
+		return calls(client), err
 	}
+	s.call = calls(client)
 	s.typed = func(m *Message) (*Message, error) { return typedEcho.Call(ctx, client, m) }
 	s.open = func() error { _, err := idleEcho.Open(ctx, client); return err }
 	s.stream = func() (io.Writer, error) { return client.OpenConn(ctx, "sink") }

@@ -35,23 +35,22 @@ func startTTRPC() (*system, error) {
 		s.onClose(func() { client.Close() })
 		return client, nil
 	}
-	call := func(client *ttrpc.Client, body []byte) (int, error) {
-		reply := &wrapperspb.BytesValue{}
-		err := client.Call(context.Background(), "Echo", "Bytes", &wrapperspb.BytesValue{Value: body}, reply)
-		return len(reply.Value), err
+	calls := func(client *ttrpc.Client) func([]byte) (int, error) {
+		return func(body []byte) (int, error) {
+			reply := &wrapperspb.BytesValue{}
+			err := client.Call(context.Background(), "Echo", "Bytes", &wrapperspb.BytesValue{Value: body}, reply)
+			return len(reply.Value), err
+		}
 	}
 	client, err := connect()
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.another = func(body []byte) error {
+	s.connect = func() (func([]byte) (int, error), error) {
 		client, err := connect()
-		if err == nil {
-			_, err = call(client, body)
-		}
-		return err
+		return calls(client), err
 	}
-	s.call = func(body []byte) (int, error) { return call(client, body) }
+	s.call = calls(client)
 	return s, nil
 }

@@ -17,6 +17,7 @@ type work struct {
 var allWorks = []work{
 	{"rpc", false, rpcWork}, {"typed", false, typedWork}, {"bulk", false, bulkWork}, {"handshake", false, handshakeWork}, {"resume", false, resumeWork},
 	{"idle", true, idleWork}, {"manystreams", false, manyStreamsWork}, {"mixed", true, mixedWork},
+	{"streams", false, streamsWork}, {"sessions", false, sessionsWork},
 }
 
 // rpcWork echoes bytes.
@@ -136,19 +137,23 @@ func idleWork(p peer, _, _ int, _ time.Duration) (row, bool, error) {
 	}
 	defer first.close()
 	before, goroutines := inUse(), runtime.NumGoroutine()
-	another := first.another
-	if another == nil {
-		another = func(body []byte) error {
+	connect := first.connect
+	if connect == nil {
+		connect = func() (func([]byte) (int, error), error) {
 			s, err := p.start()
 			if err != nil {
-				return err
+				return nil, err
 			}
 			first.onClose(s.close)
-			return echo(s, body)
+			return s.call, nil
 		}
 	}
 	for range sessions {
-		if err := another(make([]byte, 1<<10)); err != nil {
+		call, err := connect()
+		if err == nil {
+			_, err = call(make([]byte, 1<<10))
+		}
+		if err != nil {
 			return row{}, false, err
 		}
 	}
@@ -175,6 +180,58 @@ func manyStreamsWork(p peer, bytes, callers int, d time.Duration) (row, bool, er
 		body := make([]byte, bytes)
 		return load(callers, d, func(int) error { return echo(s, body) })
 	}, p.opens)
+}
+
+// crowd is how many callers the works have that grow in something else.
+const crowd = 128
+
+// streamsWork is rpcWork of 128 callers beside so many idle streams of the same session.
+func streamsWork(p peer, bytes, streams int, d time.Duration) (row, bool, error) {
+	return withSystem(p, func(s *system) (row, error) {
+		for range streams {
+			if err := s.open(); err != nil {
+				return row{}, err
+			}
+		}
+		body := make([]byte, bytes)
+		return load(crowd, d, func(int) error { return echo(s, body) })
+	}, p.opens)
+}
+
+// sessionsWork is rpcWork of 128 callers, each of which calls on one session after the other of its share of so many, all with the
+// same server.
+func sessionsWork(p peer, bytes, sessions int, d time.Duration) (row, bool, error) {
+	if p.pool {
+		return row{}, false, nil
+	}
+	s, err := p.start()
+	if err != nil {
+		return row{}, false, err
+	}
+	defer s.close()
+	if s.connect == nil {
+		return row{}, false, nil
+	}
+	calls := make([]func([]byte) (int, error), sessions)
+	for i := range calls {
+		if calls[i], err = s.connect(); err == nil {
+			_, err = calls[i](make([]byte, bytes)) // some connect only now
+		}
+		if err != nil {
+			return row{}, false, err
+		}
+	}
+	body, next := make([]byte, bytes), make([]int, crowd)
+	r, err := load(crowd, d, func(caller int) error {
+		i := (next[caller]*crowd + caller) % sessions
+		next[caller]++
+		n, err := calls[i](body)
+		if err == nil && n != bytes {
+			err = fmt.Errorf("%d bytes came back of %d", n, bytes)
+		}
+		return err
+	})
+	return r, err == nil, err
 }
 
 // mixedWork measures the small calls of 4 callers beside 4 that send 1 MiB.
