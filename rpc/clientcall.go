@@ -128,10 +128,7 @@ func (c *Client) refuse(ctx context.Context, h *callHead, body Raw) error {
 	if size := len(h.method) + len(h.lead) + len(body); size > c.opts.MaxSend {
 		return tooLarge(size, c.opts.MaxSend)
 	}
-	if len(h.lead) > 0 {
-		return nil // binary data, whatever is in it
-	}
-	if err := Check(body); err != nil {
+	if err := checkBehind(h.lead, body); err != nil {
 		return fail(InvalidArgument, NotSent, "the request", err)
 	}
 	return nil

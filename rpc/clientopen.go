@@ -316,7 +316,7 @@ func (s *openStream) Close() error {
 // cancel ends the stream and tells the server, which may not be reading it. It returns the error that the stream has now.
 func (s *openStream) cancel(err error) error {
 	// Ended first: the server may cut the stream before this goroutine goes on, and whoever waits in Recv must know why.
-	err, first := s.endsWith(err)
+	err, first := s.settle(err)
 	if first {
 		s.client.cancelStream(s.id)
 		s.close()
@@ -329,15 +329,15 @@ func (s *openStream) end(cause error) { s.endWith(fail(Unavailable, OutcomeUnkno
 
 // endWith ends the stream, unless it has ended, and returns how it has.
 func (s *openStream) endWith(err error) error {
-	err, first := s.endsWith(err)
+	err, first := s.settle(err)
 	if first {
 		s.close()
 	}
 	return err
 }
 
-// endsWith says how the stream ends, unless it has ended. The first to say so must close it.
-func (s *openStream) endsWith(err error) (how error, first bool) {
+// settle decides how the stream ends, unless that is decided. Who decides must close it.
+func (s *openStream) settle(err error) (how error, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil || s.taken {

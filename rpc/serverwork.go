@@ -153,14 +153,6 @@ func (st *serverStream) answer(sc *serverCall, reply Raw, bad *wireStatus) {
 	}
 }
 
-// checkBehind is Check, but for binary data, which may be anything, behind its header.
-func checkBehind(lead, body []byte) error {
-	if len(lead) > 0 {
-		return nil
-	}
-	return Check(body)
-}
-
 // answerError refuses a call, or ends it with an error. Unless wait it takes room that there may not be, for one message.
 func (st *serverStream) answerError(id uint64, s *wireStatus, wait bool) {
 	room := maxEnvelope

@@ -57,6 +57,14 @@ func (s *scratch) before() []byte {
 	return s.lead
 }
 
+// checkBehind is Check, but for binary data, which may be anything, behind its header.
+func checkBehind(lead, body []byte) error {
+	if len(lead) > 0 {
+		return nil
+	}
+	return Check(body)
+}
+
 // encodeValue is encode, into s unless that is nil: then the result is valid until s is freed, and s.lead stands before it.
 func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
 	if raw, ok := any(from).(*Raw); ok {

@@ -104,12 +104,6 @@ func end(b []byte, start int) []byte {
 	return b
 }
 
-func appendCall(b []byte, id uint64, method string, timeout uint64, body []byte) []byte {
-	b, start := begin(b, kindCall)
-	b = appendString(appendUint(b, id), method)
-	return end(append(appendUint(b, timeout), body...), start)
-}
-
 // A callHead is what an open says, and a call besides its body.
 type callHead struct {
 	method    string
@@ -147,11 +141,6 @@ func appendOpen(b []byte, id uint64, h *callHead) []byte {
 // size is no less than what the head takes in a message.
 func (h *callHead) size() int {
 	return callOverhead + len(h.method) + 2 + 3 + len(h.requestID) + metadataSize(h.header) + len(h.lead)
-}
-
-func appendReply(b []byte, id uint64, body []byte) []byte {
-	b, start := begin(b, kindReply)
-	return end(append(appendUint(b, id), body...), start)
 }
 
 // appendReply2 writes a reply of either kind.

@@ -10,6 +10,15 @@ import (
 	"testing"
 )
 
+// appendCall and appendReply write the short kinds.
+func appendCall(b []byte, id uint64, method string, timeout uint64, body []byte) []byte {
+	return appendCall2(b, id, &callHead{method: method, timeout: timeout}, 0, body)
+}
+
+func appendReply(b []byte, id uint64, body []byte) []byte {
+	return appendReply2(b, id, Metadata{}, Metadata{}, 0, body)
+}
+
 // appendMessage writes what parseMessage read.
 func appendMessage(b []byte, m message) []byte {
 	pack := byte(0)

@@ -161,9 +161,8 @@ func (rx *rxHalf) release() {
 func (rx *rxHalf) makeRoom(n int) {
 	from := rx.buf[rx.r:rx.w]
 	if n > len(rx.buf) {
-		rx.big = bigBuffers.Get().(*[]byte)
-		rx.buf = *rx.big
-		rx.idle = 0
+		rx.buf, rx.idle = nil, 0
+		rx.borrow()
 	}
 	rx.w = copy(rx.buf, from)
 	rx.r = 0
@@ -171,8 +170,8 @@ func (rx *rxHalf) makeRoom(n int) {
 
 func (rx *rxHalf) shrink() {
 	if rx.big != nil && rx.idle >= shrinkAfter {
-		bigBuffers.Put(rx.big)
-		rx.big, rx.buf = nil, make([]byte, smallBuffer)
+		rx.release()
+		rx.buf = make([]byte, smallBuffer)
 	}
 }
 

@@ -273,9 +273,14 @@ func TestHandshakeContext(t *testing.T) {
 // A ClientHello replayed gets a ServerHello, and no further: who replays it knows none of the secrets.
 func TestReplayedHelloStops(t *testing.T) {
 	c, s := configs()
+	replayStops(t, c, s)
+}
+
+func replayStops(t *testing.T, client, server *Config) {
+	t.Helper()
 	record := new(bytes.Buffer)
 	a, b := net.Pipe()
-	cerr, serr := handshakes(&tee{a, record}, b, c, s)
+	cerr, serr := handshakes(&tee{a, record}, b, client, server)
 	if cerr != nil || serr != nil {
 		t.Fatal(cerr, serr)
 	}
@@ -285,7 +290,7 @@ func TestReplayedHelloStops(t *testing.T) {
 		io.Copy(io.Discard, a2)
 	}()
 	go io.Copy(io.Discard, a2)
-	if _, err := Server(context.Background(), b2, s); !errors.Is(err, ErrHandshake) {
+	if _, err := Server(context.Background(), b2, server); !errors.Is(err, ErrHandshake) {
 		t.Fatalf("got %v", err)
 	}
 }

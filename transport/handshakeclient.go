@@ -149,7 +149,7 @@ func (h *clientRole) finish(body []byte) (*outcome, error) {
 	out := &outcome{send: newCipherState(keys.client), receive: newCipherState(keys.server), exporter: keys.exporter,
 		peer: Peer{Key: h.server, Name: h.name, Addr: h.raw.RemoteAddr()}, maxStreams: int(params.maxStreams), resumed: h.resumed}
 	if h.cfg.Tickets != nil {
-		out.awaited = &awaitedTicket{h.cfg.Tickets, h.owner(h.server.id), h.server, keys.resumption}
+		out.awaited = &awaitedTicket{h.cfg.Tickets, h.owner(h.server.id), h.server, resumptionSecret(handshake, h.log.sum())}
 	}
 	if params.clientKeyRequired {
 		err = awaitVerdict(h.raw, out) // H9
@@ -217,10 +217,14 @@ func awaitVerdict(raw net.Conn, out *outcome) error {
 	typ, data, err := readRecord(raw, out.receive)
 	awaited := out.awaited
 	out.awaited = nil
+	if err == nil && typ == recordAccept && awaited.keep(data) {
+		return nil
+	}
+	awaited.drop()
 	switch {
 	case err != nil:
 		return err
-	case typ == recordAccept && (len(data) == 0 || awaited.keep(data)):
+	case typ == recordAccept && len(data) == 0:
 		return nil
 	case typ == recordAlert && len(data) == 1 && Alert(data[0]) == AlertUnauthorized:
 		return ErrUnauthorized

@@ -176,8 +176,10 @@ func (h *serverRole) finish(hello *clientHello, handshake *expander, shares []by
 	if out.peer.Name, err = h.cfg.Peers.admits(h.ctx, client); err != nil {
 		return nil, refuse(h.raw, out, err)
 	}
-	if finished.wantTicket {
-		out.ticket = h.cfg.TicketKeys.issue(h.ticket, hello, keys.resumption, client)
+	if finished.wantTicket && h.cfg.TicketKeys != nil {
+		secret := resumptionSecret(handshake, h.log.sum())
+		defer clear(secret)
+		out.ticket = h.cfg.TicketKeys.issue(h.ticket, hello, secret, client)
 	}
 	if params.clientKeyRequired { // H9
 		err = writeRecord(h.raw, out.send, recordAccept, out.ticket)

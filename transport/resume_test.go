@@ -13,15 +13,11 @@ import (
 	"time"
 )
 
-// ticketed makes a full handshake, and returns configs with which the next is resumed, and a function that puts the ticket
-// back that it was given.
-func ticketed(t *testing.T, change func(c, s *Config)) (client, server *Config, again func() *Config) {
+// ticketed makes a full handshake, and returns the server of the next, and a function that returns clients which have the ticket.
+func ticketed(t *testing.T) (server *Config, again func() *Config) {
 	t.Helper()
-	client, server = configs()
+	client, server := configs()
 	server.TicketKeys = NewTicketKeys()
-	if change != nil {
-		change(client, server)
-	}
 	client.Tickets = NewTicketCache(1)
 	a, b := net.Pipe()
 	defer a.Close()
@@ -35,7 +31,7 @@ func ticketed(t *testing.T, change func(c, s *Config)) (client, server *Config, 
 	}
 	owner := client.Tickets.order[0]
 	held := client.Tickets.held[owner][0]
-	return client, server, func() *Config {
+	return server, func() *Config {
 		c := *client
 		c.Tickets = NewTicketCache(1)
 		mine := held
@@ -190,13 +186,13 @@ func TestResumeNotForEver(t *testing.T) {
 
 // Every byte of a resumed handshake, flipped or cut off.
 func TestResumeEveryOffset(t *testing.T) {
-	_, server, again := ticketed(t, nil)
+	server, again := ticketed(t)
 	everyOffset(t, server, again)
 }
 
 // A refusal that the server has not sent does no more than spoil the handshake, also if the ticket never reaches the server.
 func TestForgedRefusal(t *testing.T) {
-	_, server, again := ticketed(t, nil)
+	server, again := ticketed(t)
 	toClient, fromClient := net.Pipe()
 	toServer, fromServer := net.Pipe()
 	go func() {
@@ -216,26 +212,13 @@ func TestForgedRefusal(t *testing.T) {
 
 // Whoever replays a ticket gets a ServerHello, and no further.
 func TestReplayedTicketStops(t *testing.T) {
-	_, server, again := ticketed(t, nil)
-	record := new(bytes.Buffer)
-	a, b := net.Pipe()
-	if cerr, serr := handshakes(&tee{a, record}, b, again(), server); cerr != nil || serr != nil {
-		t.Fatal(cerr, serr)
-	}
-	a2, b2 := net.Pipe()
-	go func() {
-		a2.Write(record.Bytes())
-		io.Copy(io.Discard, a2)
-	}()
-	go io.Copy(io.Discard, a2)
-	if _, err := Server(context.Background(), b2, server); !errors.Is(err, ErrHandshake) {
-		t.Fatal(err)
-	}
+	server, again := ticketed(t)
+	replayStops(t, again(), server)
 }
 
 // A client that resumes has the identity of its ticket, and shows no other.
 func TestResumeWithAnotherKey(t *testing.T) {
-	_, server, again := ticketed(t, nil)
+	server, again := ticketed(t)
 	client, _ := again().forClient()
 	a, b := net.Pipe()
 	var wg sync.WaitGroup
@@ -287,7 +270,7 @@ func TestPreludeOnce(t *testing.T) {
 
 // A resumed handshake does not wait for those that need a private-key operation.
 func TestResumePassesGate(t *testing.T) {
-	_, server, again := ticketed(t, nil)
+	server, again := ticketed(t)
 	full, _ := server.forServer()
 	a, b := net.Pipe()
 	var wg sync.WaitGroup

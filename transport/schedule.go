@@ -122,16 +122,19 @@ func newAEAD(key []byte) cipher.AEAD {
 type sessionKeys struct {
 	client, server []byte // traffic secrets, by sender
 	exporter       []byte
-	resumption     []byte // for a ticket
 }
 
 func deriveSession(handshake *expander, hash []byte) sessionKeys {
 	return sessionKeys{
-		client:     handshake.expand(labelClientTraffic, hash, secretSize),
-		server:     handshake.expand(labelServerTraffic, hash, secretSize),
-		exporter:   handshake.expand(labelExporter, hash, secretSize),
-		resumption: handshake.expand(labelResumption, hash, secretSize),
+		client:   handshake.expand(labelClientTraffic, hash, secretSize),
+		server:   handshake.expand(labelServerTraffic, hash, secretSize),
+		exporter: handshake.expand(labelExporter, hash, secretSize),
 	}
+}
+
+// resumptionSecret is what a ticket for the session is worth (rule K6).
+func resumptionSecret(handshake *expander, hash []byte) []byte {
+	return handshake.expand(labelResumption, hash, secretSize)
 }
 
 // export derives keying material for the application (rule K5).

@@ -131,9 +131,6 @@ func (t *ticketState) wipe() {
 // It is nil if there is none to give. resumed is what the client's own ticket said, if it came with one, whose end it inherits:
 // otherwise a session could be resumed for ever.
 func (k *TicketKeys) issue(resumed *ticketState, hello *clientHello, secret []byte, client *PublicKey) []byte {
-	if k == nil {
-		return nil
-	}
 	now := time.Now()
 	end := now.Add(ticketLifetime)
 	if resumed != nil {

@@ -24,12 +24,12 @@ var allWorks = []work{
 func rpcWork(p peer, bytes, callers int, d time.Duration) (row, bool, error) {
 	return withSystem(p, func(s *system) (row, error) {
 		body := make([]byte, bytes)
-		return load(callers, d, func(int) error { return echo(s, body) })
+		return load(callers, d, func(int) error { return echo(s.call, body) })
 	}, true)
 }
 
-func echo(s *system, body []byte) error {
-	n, err := s.call(body)
+func echo(call func([]byte) (int, error), body []byte) error {
+	n, err := call(body)
 	if err == nil && n != len(body) {
 		err = fmt.Errorf("%d bytes came back of %d", n, len(body))
 	}
@@ -151,7 +151,7 @@ func idleWork(p peer, _, _ int, _ time.Duration) (row, bool, error) {
 	for range sessions {
 		call, err := connect()
 		if err == nil {
-			_, err = call(make([]byte, 1<<10))
+			err = echo(call, make([]byte, 1<<10))
 		}
 		if err != nil {
 			return row{}, false, err
@@ -169,24 +169,20 @@ func inUse() float64 {
 	return float64(m.HeapInuse + m.StackInuse)
 }
 
-// manyStreamsWork is rpcWork beside 10,000 idle streams of the same session.
-func manyStreamsWork(p peer, bytes, callers int, d time.Duration) (row, bool, error) {
-	return withSystem(p, func(s *system) (row, error) {
-		for range 10_000 {
-			if err := s.open(); err != nil {
-				return row{}, err
-			}
-		}
-		body := make([]byte, bytes)
-		return load(callers, d, func(int) error { return echo(s, body) })
-	}, p.opens)
-}
-
 // crowd is how many callers the works have that grow in something else.
 const crowd = 128
 
-// streamsWork is rpcWork of 128 callers beside so many idle streams of the same session.
+// manyStreamsWork is rpcWork beside 10,000 idle streams of the same session.
+func manyStreamsWork(p peer, bytes, callers int, d time.Duration) (row, bool, error) {
+	return besideStreams(p, bytes, callers, 10_000, d)
+}
+
+// streamsWork is rpcWork of 128 callers beside so many.
 func streamsWork(p peer, bytes, streams int, d time.Duration) (row, bool, error) {
+	return besideStreams(p, bytes, crowd, streams, d)
+}
+
+func besideStreams(p peer, bytes, callers, streams int, d time.Duration) (row, bool, error) {
 	return withSystem(p, func(s *system) (row, error) {
 		for range streams {
 			if err := s.open(); err != nil {
@@ -194,7 +190,7 @@ func streamsWork(p peer, bytes, streams int, d time.Duration) (row, bool, error)
 			}
 		}
 		body := make([]byte, bytes)
-		return load(crowd, d, func(int) error { return echo(s, body) })
+		return load(callers, d, func(int) error { return echo(s.call, body) })
 	}, p.opens)
 }
 
@@ -215,7 +211,7 @@ func sessionsWork(p peer, bytes, sessions int, d time.Duration) (row, bool, erro
 	calls := make([]func([]byte) (int, error), sessions)
 	for i := range calls {
 		if calls[i], err = s.connect(); err == nil {
-			_, err = calls[i](make([]byte, bytes)) // some connect only now
+			err = echo(calls[i], make([]byte, bytes)) // some connect only now
 		}
 		if err != nil {
 			return row{}, false, err
@@ -225,11 +221,7 @@ func sessionsWork(p peer, bytes, sessions int, d time.Duration) (row, bool, erro
 	r, err := load(crowd, d, func(caller int) error {
 		i := (next[caller]*crowd + caller) % sessions
 		next[caller]++
-		n, err := calls[i](body)
-		if err == nil && n != bytes {
-			err = fmt.Errorf("%d bytes came back of %d", n, bytes)
-		}
-		return err
+		return echo(calls[i], body)
 	})
 	return r, err == nil, err
 }
@@ -244,12 +236,12 @@ func mixedWork(p peer, _, _ int, d time.Duration) (row, bool, error) {
 			go func() {
 				var err error
 				for err == nil && !over.Load() {
-					err = echo(s, large)
+					err = echo(s.call, large)
 				}
 				failed <- err
 			}()
 		}
-		r, err := load(4, d, func(int) error { return echo(s, small) })
+		r, err := load(4, d, func(int) error { return echo(s.call, small) })
 		over.Store(true)
 		for range 4 {
 			if e := <-failed; err == nil {
