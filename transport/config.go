@@ -15,11 +15,14 @@ const (
 	DefaultCloseTimeout      = time.Second
 	DefaultStreamWindow      = 512 << 10
 	DefaultMaxStreams        = 4096
+	DefaultMaxHandshakes     = 1024
 
 	MinStreamWindow = 256 << 10 // yamux's initial window, which both sides start from
 	MaxStreamWindow = 16 << 20
 	MaxMaxStreams   = 50_000
 	MaxProtocol     = 255
+
+	MaxMaxHandshakes = 65_536
 )
 
 // A Config says who this side is, whom it trusts, and its limits. The same type serves clients and
@@ -61,9 +64,20 @@ type Config struct {
 	// MaxStreams is how many streams the peer may have open at once, up to 50,000. The peer learns the
 	// number in the handshake; its Open waits when it is reached. Default 4096.
 	MaxStreams int
-	// HandshakeFailed, if set, is told of each connection to a Listener that did not become a session: from
-	// where (nil when accepting failed) and why. It is called by many goroutines at once and should return
-	// soon. A stranger can make it be called as often as he can connect, so what it logs should be limited.
+	// MaxHandshakes is how many connections of a Listener may be in their handshake at once, up to 65,536. Each holds one
+	// goroutine and at most one message of 4 KiB. When they are all in use, a new connection takes the place of one that has
+	// made the server wait the longest. Default 1024.
+	MaxHandshakes int
+	// MaxHandshakesPerSource is how many of them may be of one source. Beyond it a connection is refused with ErrBusy, unless
+	// one of the same source makes the server wait. Default: half of MaxHandshakes.
+	MaxHandshakesPerSource int
+	// HandshakeSource says which source an address belongs to; the empty one has no limits of its own. Default: an IPv4
+	// address, or an IPv6 /64, is a source, and all that is not TCP belongs to the empty one. Behind a proxy, where all
+	// clients have one address, return "".
+	HandshakeSource func(net.Addr) string
+	// HandshakeFailed, if set, is told of connections to a Listener that did not become a session: from where (nil when
+	// accepting failed) and why. One goroutine calls it, and Listener.Close waits for it. A stranger can make it be called as
+	// often as he can connect, so what it logs should be limited; what fails while it keeps 64 others waiting is not told.
 	HandshakeFailed func(from net.Addr, err error)
 }
 
@@ -96,7 +110,18 @@ func (c *Config) withDefaults() (*Config, error) {
 	if full.MaxStreams == 0 {
 		full.MaxStreams = DefaultMaxStreams
 	}
+	if full.MaxHandshakes == 0 {
+		full.MaxHandshakes = DefaultMaxHandshakes
+	}
+	if full.MaxHandshakesPerSource == 0 {
+		full.MaxHandshakesPerSource = max(1, full.MaxHandshakes/2)
+	}
+	if full.HandshakeSource == nil {
+		full.HandshakeSource = defaultSource
+	}
 	switch {
+	case full.MaxHandshakes < 1 || full.MaxHandshakes > MaxMaxHandshakes || full.MaxHandshakesPerSource < 1:
+		return nil, fmt.Errorf("%w: MaxHandshakes must be 1 to %d, and MaxHandshakesPerSource at least 1", ErrConfig, MaxMaxHandshakes)
 	case full.StreamWindow < MinStreamWindow || full.StreamWindow > MaxStreamWindow:
 		return nil, fmt.Errorf("%w: StreamWindow must be 256 KiB to 16 MiB", ErrConfig)
 	case full.MaxStreams < 1 || full.MaxStreams > MaxMaxStreams:

@@ -33,6 +33,9 @@ var (
 	// ErrHandshakeTimeout (both): the handshake took longer than Config.HandshakeTimeout. It also matches
 	// os.ErrDeadlineExceeded.
 	ErrHandshakeTimeout error = &also{"transport: handshake took too long", os.ErrDeadlineExceeded}
+	// ErrBusy (both): the server takes no more handshakes from this source for now: too many are in progress, or too many
+	// have failed, for which it keeps the source out for 15 seconds. Mend what makes them fail, wait, and dial again.
+	ErrBusy = errors.New("transport: the server takes no handshakes from here for now; wait, then dial again")
 	// ErrConfig (both): the Config cannot work; the text says what to set. Nothing was sent.
 	ErrConfig = errors.New("transport: unusable configuration")
 )

@@ -14,8 +14,11 @@ import (
 func send(raw net.Conn, log transcript, typ byte, body []byte) error {
 	m := message(typ, body)
 	log.add(m)
-	_, err := raw.Write(m)
-	if err != nil {
+	if _, err := raw.Write(m); err != nil {
+		// A peer that has closed may have said why before.
+		if _, said := receive(raw); errors.As(said, new(*alertError)) {
+			return said
+		}
 		return fmt.Errorf("%w: %w", ErrTruncated, err)
 	}
 	return nil
@@ -35,6 +38,8 @@ func (e *alertError) Unwrap() error {
 		return ErrApplicationProtocol
 	case AlertVersion:
 		return ErrVersion
+	case AlertBusy:
+		return ErrBusy
 	}
 	return ErrHandshake
 }

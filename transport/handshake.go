@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -39,7 +40,7 @@ func withDeadline(ctx context.Context, raw net.Conn, timeout time.Duration, run 
 	if !stop() {
 		<-interrupted
 		err = context.Cause(ctx)
-		if err != ErrHandshakeTimeout {
+		if !errors.Is(err, ErrHandshakeTimeout) {
 			err = fmt.Errorf("transport: handshake: %w", err)
 		}
 	}
@@ -79,15 +80,7 @@ func exchange(key *ecdh.PrivateKey, share []byte) ([]byte, error) {
 // unwrap opens the RSA-wrapped secret. Whatever is wrong with it, the answer is a random secret, made before
 // the operation and after the same work, so that the failure shows only as a bad ClientFinished and says
 // nothing of the padding (rule H5).
-func unwrap(ctx context.Context, key *PrivateKey, wrapped []byte, gate chan struct{}) ([]byte, error) {
-	if gate != nil {
-		select {
-		case gate <- struct{}{}:
-			defer func() { <-gate }()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
+func unwrap(key *PrivateKey, wrapped []byte) []byte {
 	secret := make([]byte, secretSize)
 	rand.Read(secret)
 	inRange := bytes.Compare(wrapped, key.rsa.N.Bytes()) < 0
@@ -105,7 +98,7 @@ func unwrap(ctx context.Context, key *PrivateKey, wrapped []byte, gate chan stru
 	subtle.ConstantTimeCopy(choice, secret, use)
 	clear(opened)
 	clear(use)
-	return secret, nil
+	return secret
 }
 
 // verify returns the key that the client has proven, nil if it showed none.

@@ -317,10 +317,8 @@ func TestWrappedSecretFaults(t *testing.T) {
 		"equals modulus": key.rsa.N.Bytes(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			one, err := unwrap(context.Background(), key, wrapped, nil)
-			two, err2 := unwrap(context.Background(), key, wrapped, nil)
-			if err != nil || err2 != nil || len(one) != secretSize || bytes.Equal(one, two) {
-				t.Fatalf("%x, %v; %x, %v", one, err, two, err2)
+			if one, two := unwrap(key, wrapped), unwrap(key, wrapped); len(one) != secretSize || bytes.Equal(one, two) {
+				t.Fatalf("%x, %x", one, two)
 			}
 		})
 	}

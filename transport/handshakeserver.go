@@ -15,7 +15,7 @@ type serverRole struct {
 	ctx  context.Context
 	raw  net.Conn
 	cfg  *Config
-	gate chan struct{} // bounds how many private-key operations run at once; nil does not
+	pass *pass // its place among the handshakes of a Listener
 	log  transcript
 
 	key    *PrivateKey  // the one that the client asks for
@@ -23,8 +23,8 @@ type serverRole struct {
 }
 
 // serverHandshake plays it.
-func serverHandshake(ctx context.Context, raw net.Conn, cfg *Config, rsaGate chan struct{}) (*outcome, error) {
-	h := &serverRole{ctx: ctx, raw: raw, cfg: cfg, gate: rsaGate, log: newTranscript()}
+func serverHandshake(ctx context.Context, raw net.Conn, cfg *Config, pass *pass) (*outcome, error) {
+	h := &serverRole{ctx: ctx, raw: raw, cfg: cfg, pass: pass, log: newTranscript()}
 	defer func() { h.ticket.wipe() }()
 	hello, err := h.hello()
 	if err != nil {
@@ -143,11 +143,12 @@ func (h *serverRole) reply(hello *clientHello) (handshake *expander, shares []by
 	return handshake, shares, params, nil
 }
 
-func (h *serverRole) secret(hello *clientHello) ([]byte, error) {
+func (h *serverRole) secret(hello *clientHello) (secret []byte, err error) {
 	if h.ticket != nil {
 		return h.ticket.secret, nil
 	}
-	return unwrap(h.ctx, h.key, hello.secret, h.gate)
+	err = h.pass.operate(h.ctx, func() { secret = unwrap(h.key, hello.secret) })
+	return secret, err
 }
 
 // finish reads the client's proof that it knows the secret and, if it has a key, who it is (H7), and decides on it (H9).
@@ -169,6 +170,7 @@ func (h *serverRole) finish(hello *clientHello, handshake *expander, shares []by
 	if err != nil {
 		return nil, reject(h.raw, ErrHandshake)
 	}
+	h.pass.works(true) // whoever it is has kept nobody waiting
 	h.log.add(message(typeClientFinished, body))
 	keys := deriveSession(handshake, h.log.sum())
 	out := &outcome{send: newCipherState(keys.server), receive: newCipherState(keys.client), exporter: keys.exporter,

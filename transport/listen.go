@@ -52,10 +52,10 @@ func Server(ctx context.Context, raw net.Conn, cfg *Config) (*Session, error) {
 	return serve(ctx, raw, full, nil)
 }
 
-func serve(ctx context.Context, raw net.Conn, full *Config, rsaGate chan struct{}) (*Session, error) {
+func serve(ctx context.Context, raw net.Conn, full *Config, place *pass) (*Session, error) {
 	var out *outcome
 	err := withDeadline(ctx, raw, full.HandshakeTimeout, func(ctx context.Context) (err error) {
-		out, err = serverHandshake(ctx, raw, full, rsaGate)
+		out, err = serverHandshake(ctx, raw, full, place)
 		return err
 	})
 	if err != nil {
@@ -64,22 +64,19 @@ func serve(ctx context.Context, raw net.Conn, full *Config, rsaGate chan struct{
 	return newSession(raw, full, out, false), nil
 }
 
-// maxHandshakes bounds the connections of one Listener that are in their handshake; more wait in the
-// kernel's queue. Each holds one goroutine and at most one 4 KiB message.
-const maxHandshakes = 1024
-
-// A Listener accepts sessions. Handshakes run beside each other, so that a slow or hostile client delays
-// nobody; RSA operations run at most GOMAXPROCS at once, so that strangers cannot take the processor from
-// the sessions there are. All methods may be called by many goroutines at once.
+// A Listener accepts sessions. Handshakes run beside each other, so that a slow or hostile client delays nobody. Who may
+// shake hands is limited: in all, and for each source (Config.MaxHandshakes); a source whose handshakes keep failing is kept
+// out for 15 seconds; private-key operations run at most GOMAXPROCS/2 at once, sources in turn, so that strangers cannot take
+// the processor from the sessions there are. All methods may be called by many goroutines at once.
 type Listener struct {
-	inner   net.Listener
-	cfg     *Config
-	rsaGate chan struct{}
-	slots   chan struct{}
-	ready   chan *Session
-	ctx     context.Context // ends the handshakes in progress
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // the accepting goroutine and the handshakes
+	inner    net.Listener
+	cfg      *Config
+	gate     *gate
+	ready    chan *Session
+	failures chan failure
+	ctx      context.Context // ends the handshakes in progress
+	cancel   context.CancelFunc
+	work     sync.WaitGroup // the accepting goroutine, the reporting one, and the handshakes
 }
 
 // Listen listens for sessions. network and address are net.Listen's; the context bounds only the call.
@@ -104,25 +101,22 @@ func NewListener(inner net.Listener, cfg *Config) (*Listener, error) {
 	if full.TicketKeys == nil && !full.NoTickets {
 		full.TicketKeys = NewTicketKeys()
 	}
-	l := &Listener{inner: inner, cfg: full, rsaGate: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		slots: make(chan struct{}, maxHandshakes), ready: make(chan *Session)}
+	l := &Listener{inner: inner, cfg: full, gate: newGate(full, max(1, runtime.GOMAXPROCS(0)/2)),
+		ready: make(chan *Session), failures: make(chan failure, 64)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.work.Go(l.run)
+	if full.HandshakeFailed != nil {
+		l.work.Go(l.tell)
+	}
 	return l, nil
 }
 
 // run accepts connections until the Listener is closed. Running out of file descriptors is waited out.
 func (l *Listener) run() {
 	var pause time.Duration
-	for {
-		select {
-		case l.slots <- struct{}{}:
-		case <-l.ctx.Done():
-			return
-		}
+	for l.gate.open(l.ctx.Done()) {
 		raw, err := l.inner.Accept()
 		if err != nil {
-			<-l.slots
 			if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				l.cancel()
 				return
@@ -135,31 +129,71 @@ func (l *Listener) run() {
 			continue
 		}
 		pause = 0
+		ctx, evict := context.WithCancelCause(l.ctx)
+		place, err := l.gate.enter(raw.RemoteAddr(), evict)
+		if err != nil {
+			evict(nil)
+			l.report(raw.RemoteAddr(), err)
+			turnAway(raw, err)
+			continue
+		}
 		l.work.Go(func() {
-			defer func() { <-l.slots }()
-			l.greet(raw)
+			defer evict(nil)
+			l.greet(ctx, raw, place)
 		})
 	}
 }
 
+// turnAway tells a connection that it gets no place, if that needs no waiting.
+func turnAway(raw net.Conn, err error) {
+	raw.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	rejectWith(raw, alertMessage{code: AlertBusy}, err)
+	raw.Close()
+}
+
 // greet runs one handshake and hands the session over.
-func (l *Listener) greet(raw net.Conn) {
-	session, err := serve(l.ctx, raw, l.cfg, l.rsaGate)
+func (l *Listener) greet(ctx context.Context, raw net.Conn, place *pass) {
+	session, err := serve(ctx, raw, l.cfg, place)
+	if err == nil {
+		select {
+		case l.ready <- session:
+		case <-session.done:
+		case <-l.ctx.Done():
+			session.Close()
+		}
+	}
+	place.leave(err)
 	if err != nil {
 		l.report(raw.RemoteAddr(), err)
-		return
-	}
-	select {
-	case l.ready <- session:
-	case <-session.done:
-	case <-l.ctx.Done():
-		session.Close()
 	}
 }
 
+// A failure is what Config.HandshakeFailed is told.
+type failure struct {
+	from net.Addr
+	err  error
+}
+
+// report has a failure told, unless so many wait to be told that one more makes no difference.
 func (l *Listener) report(from net.Addr, err error) {
-	if l.cfg.HandshakeFailed != nil && l.ctx.Err() == nil {
-		l.cfg.HandshakeFailed(from, err)
+	if l.cfg.HandshakeFailed == nil || l.ctx.Err() != nil {
+		return
+	}
+	select {
+	case l.failures <- failure{from, err}:
+	default:
+	}
+}
+
+// tell is the goroutine that calls Config.HandshakeFailed, so that one that blocks holds up no handshake.
+func (l *Listener) tell() {
+	for {
+		select {
+		case f := <-l.failures:
+			l.cfg.HandshakeFailed(f.from, f.err)
+		case <-l.ctx.Done():
+			return
+		}
 	}
 }
 

@@ -47,13 +47,15 @@ const (
 	AlertUnauthorized        Alert = 5 // the client's key is not admitted, or it has none
 	AlertMisbehaved          Alert = 6 // a rule of the protocol was broken after the handshake
 	AlertInternal            Alert = 7 // the sender cannot go on, through no fault of the receiver
+	AlertBusy                Alert = 8 // no handshakes from this source for now
 )
 
 // String returns the alert in words.
 func (a Alert) String() string {
 	names := [...]string{AlertUnknownKey: "unknown key", AlertApplicationProtocol: "other application protocol",
 		AlertVersion: "other version", AlertHandshake: "handshake failed", AlertUnauthorized: "not authorized",
-		AlertMisbehaved: "broke the protocol", AlertInternal: "internal error"}
+		AlertMisbehaved: "broke the protocol", AlertInternal: "internal error",
+		AlertBusy: "busy"}
 	if int(a) >= len(names) || names[a] == "" {
 		return "unknown alert"
 	}

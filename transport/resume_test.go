@@ -280,7 +280,11 @@ func TestResumePassesGate(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, err := serverHandshake(t.Context(), b, full, make(chan struct{})); err != nil { // a gate that lets nobody in
+	place, err := newGate(full, 0).enter(b.RemoteAddr(), nil) // no private-key operation can begin
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := serverHandshake(t.Context(), b, full, place); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
