@@ -20,6 +20,7 @@ func (s *Session) wind(cause error) {
 		}
 		s.cut = time.AfterFunc(wait, func() { s.conn.raw.Close() })
 		close(s.done)
+		s.cfg.Peers.leave(s)
 		// yamux's Close unblocks Accept at once, and waits for yamux's two goroutines, of which the receiving
 		// one waits for the peer's end. The writing task is still counted, so this may be added.
 		s.tasks.Go(func() {
@@ -30,6 +31,8 @@ func (s *Session) wind(cause error) {
 		switch {
 		case errors.Is(cause, ErrRecord), errors.Is(cause, ErrMisbehaved):
 			s.conn.tx.record(true, recordAlert, byte(AlertMisbehaved))
+		case cause == ErrRevoked:
+			s.conn.tx.record(true, recordAlert, byte(AlertUnauthorized))
 		default:
 			s.conn.tx.record(true, recordClose)
 		}

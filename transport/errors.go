@@ -16,7 +16,7 @@ var (
 	ErrServerKey = errors.New("transport: the server does not hold a pinned key")
 	// ErrUnknownKey (server): the client asked for a key that this server does not hold.
 	ErrUnknownKey = errors.New("transport: the client pins a key that this server does not hold")
-	// ErrUnauthorized (both): the server does not admit this client's key. The client is told so under
+	// ErrUnauthorized (both): the server does not admit this client's key, or not any more. The client is told so under
 	// encryption, so the answer is the server's own. Have the key added to what the server admits.
 	ErrUnauthorized = errors.New("transport: the server does not admit this client")
 	// ErrClientKeyRequired (client): the server admits only clients with a key, and Config.Keys has none.
@@ -57,6 +57,9 @@ var (
 	ErrRecord = errors.New("transport: record failed authentication")
 	// ErrMisbehaved: the authenticated peer broke a rule of SPEC.md; the text names the rule.
 	ErrMisbehaved = errors.New("transport: peer broke the protocol")
+	// ErrRevoked: this side does not trust the peer's key any more (Trust.Recheck). The peer gets an *AlertError that matches
+	// ErrUnauthorized.
+	ErrRevoked = errors.New("transport: the peer's key is not trusted any more")
 	// ErrPeerSilent: nothing was heard within Config.KeepaliveInterval + KeepaliveTimeout. It also matches
 	// os.ErrDeadlineExceeded.
 	ErrPeerSilent error = &also{"transport: peer went silent", os.ErrDeadlineExceeded}
@@ -100,11 +103,17 @@ func (e *ServerKeyError) Error() string {
 // Is makes errors.Is(err, ErrServerKey) true.
 func (e *ServerKeyError) Is(target error) bool { return target == ErrServerKey }
 
-// An AlertError is the peer's word for why it ended the session, sent as an authenticated record.
+// An AlertError is the peer's word for why it ended the session, sent as an authenticated record. One of AlertUnauthorized
+// matches ErrUnauthorized: the peer does not trust this side's key any more.
 type AlertError struct{ Code Alert }
 
 func (e *AlertError) Error() string {
 	return "transport: the peer ended the session: " + e.Code.String()
+}
+
+// Is makes errors.Is(err, ErrUnauthorized) true for that alert.
+func (e *AlertError) Is(target error) bool {
+	return target == ErrUnauthorized && e.Code == AlertUnauthorized
 }
 
 // violation names the rule of SPEC.md that a peer broke.

@@ -90,6 +90,7 @@ func newSession(raw net.Conn, cfg *Config, out *outcome, client bool) *Session {
 	}
 	s.mux = mux
 	close(s.muxed)
+	cfg.Peers.enter(s)
 	return s
 }
 

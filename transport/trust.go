@@ -17,13 +17,16 @@ type Trust struct {
 	known  []*PublicKey  // a client can address these without asking
 	pins   []Fingerprint // what errors show, and what a client asks for
 	admit  func(context.Context, *PublicKey) (string, error)
+	list   func() (map[Fingerprint]string, error) // of AuthorizedKeys: the folder as it is
 	anyone bool
+	fixed  bool   // its answers never change
+	live   roster // of sessions that it has let in, unless it is fixed
 }
 
 // Pin trusts exactly these keys. A client that pins one key saves the round trip in which it would ask
 // the server for the key it holds.
 func Pin(keys ...*PublicKey) *Trust {
-	t := &Trust{known: keys}
+	t := &Trust{known: keys, fixed: true}
 	for _, key := range keys {
 		t.pins = append(t.pins, key.id)
 	}
@@ -33,7 +36,7 @@ func Pin(keys ...*PublicKey) *Trust {
 
 // PinFingerprint trusts exactly the keys with these fingerprints.
 func PinFingerprint(prints ...Fingerprint) *Trust {
-	t := &Trust{pins: prints}
+	t := &Trust{pins: prints, fixed: true}
 	t.admit = t.admitPinned
 	return t
 }
@@ -46,30 +49,36 @@ func AnyClient() *Trust {
 
 // TrustFunc asks admit for each peer, once its key is known and, for a client's key, proven. admit returns
 // a name for the peer (Peer.Name, may be empty) or an error, which refuses it. It may be called by many
-// goroutines at once and should honour ctx, which ends with the handshake.
+// goroutines at once and should honour ctx, which ends with the handshake. When its answers have changed, call Recheck.
 func TrustFunc(admit func(ctx context.Context, key *PublicKey) (name string, err error)) *Trust {
 	return &Trust{admit: admit}
 }
 
-// AuthorizedKeys trusts the public keys in a folder: each file ending in .pem holds one, and the rest of
-// its name is the peer's name. The folder is read anew in every handshake, so additions and removals count
-// from the next one on. A file that cannot be used is an error here, and later refuses every peer: a
-// half-read list must not decide. Errors match ErrKey.
+// AuthorizedKeys trusts the public keys in a folder: each file ending in .pem holds one, and the rest of its name is the
+// peer's name. The folder is read anew in every handshake, and every five seconds while there are sessions: when a file is
+// removed, the sessions of its key end with ErrRevoked. A file that cannot be used is an error here, and later refuses every
+// peer, since a half-read list must not decide; sessions outlive that by a minute. Put files there by renaming them. Errors
+// match ErrKey.
 func AuthorizedKeys(dir string) (*Trust, error) {
-	if _, err := readKeyDir(dir); err != nil {
+	t := &Trust{list: func() (map[Fingerprint]string, error) { return readKeyDir(dir) }}
+	t.admit = t.admitListed
+	_, err := t.list()
+	if err != nil {
 		return nil, err
 	}
-	return TrustFunc(func(_ context.Context, key *PublicKey) (string, error) {
-		names, err := readKeyDir(dir)
-		if err != nil {
-			return "", err
-		}
-		name, ok := names[key.id]
-		if !ok {
-			return "", errUntrusted
-		}
-		return name, nil
-	}), nil
+	return t, nil
+}
+
+func (t *Trust) admitListed(_ context.Context, key *PublicKey) (string, error) {
+	names, err := t.list()
+	if err != nil {
+		return "", err
+	}
+	name, ok := names[key.id]
+	if !ok {
+		return "", errUntrusted
+	}
+	return name, nil
 }
 
 var errUntrusted = errors.New("not among the trusted keys")
