@@ -18,7 +18,7 @@ func (g *guard) Write(p []byte) (int, error) {
 	if err != nil {
 		g.session.wind(err)
 	}
-	return len(p), err
+	return len(p), nil // yamux would close itself; the session does that, when it knows why
 }
 
 // send queues a data frame, for which the caller has taken room, unless its stream ended meanwhile: no data may follow a

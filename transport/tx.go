@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -51,16 +50,15 @@ type txStore struct {
 
 var txBuffers = sync.Pool{New: func() any { return &txStore{b: make([]byte, 0, 4<<10)} }}
 
-var errTxOver = errors.New("transport: no more records")
-
 // frame queues one whole yamux frame (rule S1), and does not see to it that it is written: kick or flush does. credit is
-// how much of it was taken from room.
+// how much of it was taken from room. When nothing more can be written it is dropped, as by a connection that is cut: the
+// session's end, and its cause, are on their way from the receiving side.
 func (tx *txHalf) frame(header, body []byte, credit int) error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	if tx.finished || tx.broken {
 		tx.room.give(credit)
-		return errTxOver
+		return nil
 	}
 	q := &tx.queue
 	if len(q.b) > tx.bound {

@@ -69,7 +69,7 @@ func Random(random *rand.Rand, n int, span int64, of ...Kind) Line {
 		l.Delay = time.Duration(random.IntN(100)) * time.Millisecond
 	}
 	if random.IntN(4) == 0 {
-		l.Chunk = 1 + random.IntN(100)
+		l.Chunk = 1 + random.IntN(1000)
 	}
 	for range n {
 		f := Fault{At: random.Int64N(span), Len: random.IntN(8), For: time.Duration(1 + random.IntN(int(time.Minute)))}
