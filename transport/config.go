@@ -14,7 +14,7 @@ const (
 	DefaultWriteTimeout      = 30 * time.Second
 	DefaultCloseTimeout      = time.Second
 	DefaultStreamWindow      = 512 << 10
-	DefaultMaxStreams        = 4096
+	DefaultMaxStreams        = 1024
 	DefaultMaxHandshakes     = 1024
 
 	MinStreamWindow = 256 << 10 // yamux's initial window, which both sides start from
@@ -58,11 +58,12 @@ type Config struct {
 	CloseTimeout time.Duration
 	// StreamWindow is how many bytes a peer may send on one stream before this side has read them, from
 	// 256 KiB to 16 MiB. A stream moves at most a window each round trip: raise it for bulk data over long
-	// links. Memory a session: at most 2 x StreamWindow for each open stream. Default 512 KiB, measured
-	// best on loopback (larger ones leave the processor's cache).
+	// links. Default 512 KiB, measured best on loopback (larger ones leave the processor's cache).
+	// What a session holds for a peer, however hostile: MaxStreams x (StreamWindow + 34 KiB) of what nobody reads, 256 KiB of
+	// a stream that nobody has accepted, and 1 MiB for all else: 0.6 GiB by default, for a program that reads nothing.
 	StreamWindow int
 	// MaxStreams is how many streams the peer may have open at once, up to 50,000. The peer learns the
-	// number in the handshake; its Open waits when it is reached. Default 4096.
+	// number in the handshake; its Open waits when it is reached. Default 1024.
 	MaxStreams int
 	// MaxHandshakes is how many connections of a Listener may be in their handshake at once, up to 65,536. Each holds one
 	// goroutine and at most one message of 4 KiB. When they are all in use, a new connection takes the place of one that has
