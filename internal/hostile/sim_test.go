@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -37,7 +38,7 @@ func TestSimulation(t *testing.T) {
 		violations := 0
 		for seed := *simSeed; seed < *simSeed+uint64(*simRuns); seed++ {
 			w := newWorld(seed)
-			w.run()
+			w.simulate()
 			for _, v := range w.violations {
 				t.Errorf("seed %d: %s", seed, v)
 			}
@@ -71,20 +72,44 @@ func (t *tally) add(o *tally) {
 // A world is one run.
 type world struct {
 	seed    uint64
-	network faultnet.Network
 	keys    *transport.TicketKeys
+	listen  func() (net.Listener, error)
+	connect func(up, down faultnet.Line) (faulty, error)
+	speed   time.Duration // how many times faster than in simulated time everybody acts; 1 there
 
 	mu         sync.Mutex // protects all below
 	journal    map[uint64]int
 	outcomes   map[uint64]error // of every call that was made
 	lastID     uint64
-	conns      []*faultnet.Conn
+	conns      []faulty
 	violations []string
 	tally
 }
 
+// A faulty is a connection whose faults are counted.
+type faulty interface {
+	net.Conn
+	Cut()
+	Faults() int
+}
+
+type simulated struct{ *faultnet.Conn }
+
+func (c simulated) Faults() int { return c.Sent().Faults + c.Received().Faults }
+
 func newWorld(seed uint64) *world {
-	return &world{seed: seed, keys: transport.NewTicketKeys(), journal: make(map[uint64]int), outcomes: make(map[uint64]error)}
+	network := new(faultnet.Network)
+	return &world{seed: seed, keys: transport.NewTicketKeys(), journal: make(map[uint64]int), outcomes: make(map[uint64]error), speed: 1,
+		listen: func() (net.Listener, error) { return network.Listen("server") },
+		connect: func(up, down faultnet.Line) (faulty, error) {
+			c, err := network.Dial(context.Background(), "client", "server", up, down)
+			return simulated{c}, err
+		}}
+}
+
+// within draws a time to act within.
+func (w *world) within(random *rand.Rand, limit time.Duration) time.Duration {
+	return time.Duration(random.IntN(int(limit))) / w.speed
 }
 
 func (w *world) violation(format string, args ...any) {
@@ -98,17 +123,10 @@ func (w *world) random(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(w.
 
 const simLimit = 5 * time.Minute // no call without a deadline may take longer: keepalive, write and drain bounds are below
 
-func (w *world) run() {
+// simulate is run, after which nothing may be left.
+func (w *world) simulate() {
 	before := runtime.NumGoroutine()
-	over := make(chan struct{})
-	var servers, clients sync.WaitGroup
-	servers.Go(func() { w.servers(w.random(0), over) })
-	for i := range 1 + w.random(1).IntN(3) {
-		clients.Go(func() { w.client(w.random(10+uint64(i)), uint64(i)) })
-	}
-	clients.Wait()
-	close(over)
-	servers.Wait()
+	w.run()
 	time.Sleep(time.Minute) // what waits for a timer has ended
 	synctest.Wait()
 	if runtime.NumGoroutine() > before { // perhaps one of the garbage collector's, which is in no bubble
@@ -118,13 +136,26 @@ func (w *world) run() {
 			w.violation("%d goroutines are left\n%s", n-3, stacks)
 		}
 	}
+}
+
+// run has servers and clients act, and judges.
+func (w *world) run() {
+	over := make(chan struct{})
+	var servers, clients sync.WaitGroup
+	servers.Go(func() { w.servers(w.random(0), over) })
+	for i := range 1 + w.random(1).IntN(3) {
+		clients.Go(func() { w.client(w.random(10+uint64(i)), uint64(i)) })
+	}
+	clients.Wait()
+	close(over)
+	servers.Wait()
 	w.judge()
 }
 
 // judge compares what each caller was told with what the handlers did.
 func (w *world) judge() {
 	for _, c := range w.conns {
-		w.faults += c.Sent().Faults + c.Received().Faults
+		w.faults += c.Faults()
 	}
 	for id, err := range w.outcomes {
 		ran := w.journal[id]
@@ -159,12 +190,12 @@ func (w *world) judge() {
 // servers has one server after another under the same name, until over is closed.
 func (w *world) servers(random *rand.Rand, over chan struct{}) {
 	for {
-		inner, err := w.network.Listen("server")
+		inner, err := w.listen()
 		if err != nil {
 			w.violation("listen: %v", err)
 			return
 		}
-		cfg := serverConfig()
+		cfg := w.patience(serverConfig())
 		cfg.TicketKeys = w.keys
 		l, err := transport.NewListener(inner, cfg)
 		if err != nil {
@@ -174,7 +205,7 @@ func (w *world) servers(random *rand.Rand, over chan struct{}) {
 		srv := w.server()
 		served := make(chan error, 1)
 		go func() { served <- rpc.Serve(context.Background(), srv, l) }()
-		life := time.NewTimer(time.Duration(random.IntN(int(30 * time.Second))))
+		life := time.NewTimer(w.within(random, 30*time.Second))
 		select {
 		case <-over:
 			srv.Close()
@@ -186,7 +217,7 @@ func (w *world) servers(random *rand.Rand, over chan struct{}) {
 		if random.IntN(2) == 0 {
 			srv.Close()
 		} else {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(random.IntN(int(20*time.Second))))
+			ctx, cancel := context.WithTimeout(context.Background(), w.within(random, 20*time.Second))
 			srv.Shutdown(ctx)
 			cancel()
 			w.mu.Lock()
@@ -196,8 +227,17 @@ func (w *world) servers(random *rand.Rand, over chan struct{}) {
 		if err := <-served; err != rpc.ErrServerClosed {
 			w.violation("Serve: %v", err)
 		}
-		time.Sleep(time.Duration(random.IntN(int(2 * time.Second)))) // nobody is there
+		time.Sleep(w.within(random, 2*time.Second)) // nobody is there
 	}
+}
+
+// patience shortens the limits of a Config when everybody acts faster.
+func (w *world) patience(cfg *transport.Config) *transport.Config {
+	cfg.HandshakeTimeout = transport.DefaultHandshakeTimeout / w.speed
+	cfg.KeepaliveInterval = transport.DefaultKeepaliveInterval / w.speed
+	cfg.KeepaliveTimeout = transport.DefaultKeepaliveTimeout / w.speed
+	cfg.WriteTimeout = transport.DefaultWriteTimeout / w.speed
+	return cfg
 }
 
 // begin writes into the journal that a handler runs.

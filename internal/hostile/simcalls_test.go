@@ -126,7 +126,7 @@ func line(random *rand.Rand) faultnet.Line {
 
 // client makes calls, and a new session when the old one is of no more use.
 func (w *world) client(random *rand.Rand, number uint64) {
-	cfg := clientConfig()
+	cfg := w.patience(clientConfig())
 	cfg.Tickets = transport.NewTicketCache(4)
 	for range 1 + random.IntN(3) {
 		conn, sess := w.dial(random, cfg)
@@ -139,15 +139,15 @@ func (w *world) client(random *rand.Rand, number uint64) {
 			choices := rand.New(rand.NewPCG(random.Uint64(), 0))
 			calls.Go(func() { w.call(choices, c) })
 			if random.IntN(3) == 0 {
-				time.Sleep(time.Duration(random.IntN(int(3 * time.Second))))
+				time.Sleep(w.within(random, 3*time.Second))
 			}
 		}
 		switch random.IntN(6) {
 		case 0:
-			time.Sleep(time.Duration(random.IntN(int(time.Second))))
+			time.Sleep(w.within(random, time.Second))
 			c.Close()
 		case 1:
-			time.Sleep(time.Duration(random.IntN(int(time.Second))))
+			time.Sleep(w.within(random, time.Second))
 			conn.Cut()
 		}
 		calls.Wait()
@@ -160,12 +160,12 @@ func (w *world) client(random *rand.Rand, number uint64) {
 }
 
 // dial returns a session, nil if there is none to be had.
-func (w *world) dial(random *rand.Rand, cfg *transport.Config) (*faultnet.Conn, *transport.Session) {
+func (w *world) dial(random *rand.Rand, cfg *transport.Config) (faulty, *transport.Session) {
 	up, down := line(random), line(random)
 	for {
-		conn, err := w.network.Dial(context.Background(), "client", "server", up, down)
+		conn, err := w.connect(up, down)
 		if err != nil {
-			time.Sleep(500 * time.Millisecond) // between two servers
+			time.Sleep(500 * time.Millisecond / w.speed) // between two servers
 			continue
 		}
 		w.mu.Lock()
@@ -183,7 +183,7 @@ func (w *world) dial(random *rand.Rand, cfg *transport.Config) (*faultnet.Conn, 
 			return conn, sess
 		}
 		w.refused++
-		if !known(err) || time.Since(begin) > transport.DefaultHandshakeTimeout {
+		if !known(err) || w.speed == 1 && time.Since(begin) > transport.DefaultHandshakeTimeout {
 			w.violations = append(w.violations, "a handshake failed after "+time.Since(begin).String()+" with: "+err.Error())
 		}
 		return nil, nil
@@ -201,17 +201,17 @@ func (w *world) call(random *rand.Rand, c *rpc.Client) {
 	limit := simLimit
 	switch random.IntN(4) {
 	case 0:
-		limit = time.Duration(1 + random.IntN(int(10*time.Second)))
+		limit = 1 + w.within(random, 10*time.Second)
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	case 1:
-		defer time.AfterFunc(time.Duration(random.IntN(int(5*time.Second))), cancel).Stop()
+		defer time.AfterFunc(w.within(random, 5*time.Second), cancel).Stop()
 	}
 	sizes := []int{0, 1, 10, 100, 100, 1000, 5000, 70_000}
 	t := task{ID: id, Reply: sizes[random.IntN(len(sizes))], How: []string{"well", "well", "error", "panic"}[random.IntN(4)],
 		Body: pattern(id, sizes[random.IntN(len(sizes))])}
 	if random.IntN(2) == 0 {
-		t.Takes = time.Duration(random.IntN(int(5 * time.Second)))
+		t.Takes = w.within(random, 5*time.Second)
 	}
 	begin := time.Now()
 	var err error
@@ -228,7 +228,7 @@ func (w *world) call(random *rand.Rand, c *rpc.Client) {
 			w.violation("call %d got %d other bytes than it asked for", id, len(reply))
 		}
 	}
-	if took := time.Since(begin); took > limit+50*time.Millisecond {
+	if took := time.Since(begin); w.speed == 1 && took > limit {
 		w.violation("call %d took %v of %v and ended: %v", id, took, limit, err)
 	}
 	w.mu.Lock()
