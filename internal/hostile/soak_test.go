@@ -105,4 +105,3 @@ func TestSoak(t *testing.T) {
 		t.Errorf("something was left behind\n%s", stacks[:runtime.Stack(stacks, true)])
 	}
 }
-
