@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -458,22 +459,88 @@ func TestNoDataBehindReset(t *testing.T) {
 	}
 }
 
+// busyGuard is a lone guard with streams in each state: 1 and 3 are the peer's, of which 3 is not accepted yet, and 5, which this side
+// has closed; 2 and 4 are this side's, of which the peer has accepted 4.
+func busyGuard(t *testing.T) *guard {
+	t.Helper()
+	g := loneGuard(t)
+	g.unacked.take(2)
+	g.opens.take(2)
+	for _, id := range []uint32{2, 4} {
+		g.Write(syn(id))
+	}
+	for _, b := range [][]byte{syn(1), syn(3), syn(5), frame(frameWindow, flagACK, 4, 0)} {
+		if _, err := g.incoming(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []uint32{1, 5} {
+		g.Write(frame(frameWindow, flagACK, id, 0))
+	}
+	g.flows[5].closed = true
+	t.Cleanup(func() {
+		for _, f := range g.flows {
+			f.in.close()
+		}
+	})
+	return g
+}
+
+// counted checks that what a guard counts is what it has.
+func counted(t *testing.T, g *guard) {
+	t.Helper()
+	backlog, theirs, unacked, ours := 0, 0, 0, 0
+	for id, f := range g.flows {
+		if f.id != id || f.over || f.recvWindow < 0 || f.sendWindow < 0 || f.sendWindow > MaxStreamWindow {
+			t.Fatalf("stream %d is %+v", id, f)
+		}
+		acked := 1
+		if f.acked {
+			acked = 0
+		}
+		if f.ours {
+			ours++
+			unacked += acked
+		} else {
+			theirs++
+			backlog += acked
+		}
+	}
+	if g.backlog != backlog || g.peerStreams != theirs || g.unacked.free != acceptBacklog-unacked || g.opens.free != 10-ours {
+		t.Fatalf("backlog %d, streams %d, free are %d and %d, but there are %d, %d, %d, %d",
+			g.backlog, g.peerStreams, g.unacked.free, g.opens.free, backlog, theirs, unacked, ours)
+	}
+}
+
+// wholeFrames checks what is passed on.
+func wholeFrames(t *testing.T, out []byte) {
+	t.Helper()
+	for err := error(nil); len(out) > 0; {
+		if _, out, err = cutFrame(out); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Any frames at all, from an authenticated peer: a verdict, never a panic, and what is passed on is whole frames.
 func FuzzGuard(f *testing.F) {
 	f.Add(append(syn(1), data(1, 5)...))
 	f.Add(append(syn(1), append(syn(3), frame(frameWindow, flagFIN, 1, 0)...)...))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		out, err := loneGuard(t).incoming(in)
-		if err != nil {
-			if !errors.Is(err, ErrMisbehaved) {
-				t.Fatal(err)
-			}
-			return
+	for id := range uint32(8) {
+		f.Add(data(id, 5))
+		f.Add(append(frame(frameWindow, 0, id, 1), data(id, 5)...))
+		for _, flags := range []uint16{flagACK, flagFIN, flagRST, flagACK | flagFIN, flagACK | flagRST} {
+			f.Add(append(frame(frameWindow, flags, id, 0), frame(frameWindow, flagFIN, id, 0)...))
 		}
-		for len(out) > 0 {
-			if _, out, err = cutFrame(out); err != nil {
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		for _, g := range []*guard{loneGuard(t), busyGuard(t)} {
+			out, err := g.incoming(bytes.Clone(in))
+			if err != nil && !errors.Is(err, ErrMisbehaved) {
 				t.Fatal(err)
 			}
+			wholeFrames(t, out)
+			counted(t, g)
 		}
 	})
 }
