@@ -51,7 +51,8 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 	var f Fingerprint
 	text, ok := strings.CutPrefix(s, fingerprintPrefix)
 	raw, err := base64.RawStdEncoding.Strict().DecodeString(text)
-	if !ok || err != nil || len(raw) != len(f) {
+	// The decoder skips line ends, wherever they are: hence the length of the text too.
+	if !ok || err != nil || len(raw) != len(f) || len(text) != base64.RawStdEncoding.EncodedLen(len(f)) {
 		return f, fmt.Errorf("%w: a fingerprint is SHA256: and 43 base64 characters", ErrKey)
 	}
 	return Fingerprint(raw), nil

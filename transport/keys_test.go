@@ -107,7 +107,8 @@ func TestKeyFileFaults(t *testing.T) {
 			t.Errorf("%d bits: %v", bits, err)
 		}
 	}
-	for _, text := range []string{"", "SHA256:", "MD5:abc", serverKeyForTest().String() + "=", serverKeyForTest().String()[1:]} {
+	for _, text := range []string{"", "SHA256:", "MD5:abc", serverKeyForTest().String() + "=", serverKeyForTest().String() + "\n",
+		serverKeyForTest().String()[1:]} {
 		if _, err := ParseFingerprint(text); !errors.Is(err, ErrKey) {
 			t.Errorf("%q: %v", text, err)
 		}
