@@ -22,6 +22,10 @@ func messageEnd(b []byte, at int) int {
 	return at + frameHeader + int(binary.BigEndian.Uint32(b[at:]))
 }
 
+// declared is a message's length as its header says, or more than anybody may say: what does not fit an int of 32 bits must not
+// become one.
+func declared(header []byte) int { return int(min(binary.BigEndian.Uint32(header), maxFrame+1)) }
+
 // bufReaders are those of streams that nobody reads at the moment.
 var bufReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
 
@@ -58,12 +62,12 @@ func (f *frameReader) header() (int, error) {
 		}
 		return 0, err
 	}
-	n := binary.BigEndian.Uint32(p)
+	n := declared(p)
 	f.br.Discard(frameHeader)
 	if n > maxFrame {
-		return 0, violation("a length of %d bytes", n)
+		return 0, violation("a length of over %d bytes", maxFrame)
 	}
-	return int(n), nil
+	return n, nil
 }
 
 // payload returns the n bytes after the header. owned says that they are the caller's to keep; otherwise they are valid

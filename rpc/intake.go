@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -89,7 +88,7 @@ func (in *intake) feed(p []byte) (n int) {
 // what lets run have the stream for itself.
 func (in *intake) one(p []byte) (rest []byte, err error) {
 	if len(in.part) == 0 && len(p) >= frameHeader {
-		n := int(binary.BigEndian.Uint32(p))
+		n := declared(p)
 		if n > in.small {
 			return p, errMustWait
 		}
@@ -113,7 +112,7 @@ func (in *intake) gathered(p []byte) (rest []byte, err error) {
 	if p = in.gather(p, frameHeader); len(in.part) < frameHeader {
 		return p, nil
 	}
-	n := int(binary.BigEndian.Uint32(in.part))
+	n := declared(in.part)
 	if n > in.small {
 		return p, errMustWait
 	}

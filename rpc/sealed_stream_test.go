@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -294,7 +295,7 @@ func BenchmarkSealedMixed(b *testing.B) {
 				var once sync.Once
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					for _, err := range blocks.Call(ctx, client, 1<<40) {
+					for _, err := range blocks.Call(ctx, client, math.MaxInt) {
 						if err != nil {
 							return
 						}

@@ -303,7 +303,7 @@ func (sc *serverCall) leave() {
 // unpack decompresses the request. What it can become is held meanwhile.
 func (sc *serverCall) unpack() error {
 	opts := &sc.ss.srv.opts
-	most := min(opts.MaxReceive, len(sc.req.Body)*maxRatio)
+	most := int(min(int64(opts.MaxReceive), int64(len(sc.req.Body))*maxRatio))
 	if !sc.ss.held.try(most) {
 		return refuse(ResourceExhausted, heldText)
 	}

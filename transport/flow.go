@@ -31,7 +31,7 @@ func cutFrame(data []byte) (frame, rest []byte, err error) {
 		return nil, nil, violation("S1", "record ends inside a frame")
 	}
 	size := frameHeader
-	switch flags, length := frameFlags(data), int(binary.BigEndian.Uint32(data[8:])); {
+	switch flags, length := frameFlags(data), frameLength(data); {
 	case data[0] != 0 || flags&^(flagSYN|flagACK|flagFIN|flagRST) != 0:
 		return nil, nil, violation("S2", "unknown version or flag")
 	case data[1] == frameWindow:
@@ -53,6 +53,9 @@ func cutFrame(data []byte) (frame, rest []byte, err error) {
 }
 
 func frameFlags(f []byte) uint16 { return binary.BigEndian.Uint16(f[2:]) }
+
+// frameLength is exact up to 2^30, beyond every limit: more would not fit, or overflow, where int has 32 bits.
+func frameLength(f []byte) int { return int(min(binary.BigEndian.Uint32(f[8:]), 1<<30)) }
 
 // A flow is a stream as its frames tell it.
 type flow struct {

@@ -26,8 +26,8 @@ type guard struct {
 	lastOurs    uint32 // highest id that this side has opened
 	backlog     int    // its streams that were not accepted yet
 	peerStreams int    // its open streams
-	strayFrames int    // what may still come for streams that are over
-	strayBytes  int
+	strayFrames int64  // what may still come for streams that are over
+	strayBytes  int64
 	dead        bool
 }
 
@@ -169,13 +169,13 @@ func (g *guard) flowLocked(frame []byte) (*flow, error) {
 	if f := g.flows[id]; f != nil {
 		return f, nil
 	}
-	return nil, g.strayLocked(id, frame[1] == frameData, int(binary.BigEndian.Uint32(frame[8:])))
+	return nil, g.strayLocked(id, frame[1] == frameData, frameLength(frame))
 }
 
 // checkLocked judges one incoming frame against its stream. It returns the frame for yamux, rewritten where
 // yamux needs it so, or nil when yamux must not see it.
 func (g *guard) checkLocked(f *flow, frame []byte) ([]byte, error) {
-	flags, length := frameFlags(frame), int(binary.BigEndian.Uint32(frame[8:]))
+	flags, length := frameFlags(frame), frameLength(frame)
 	if err := f.checkFlags(flags); err != nil {
 		return nil, err
 	}
@@ -240,7 +240,7 @@ func (g *guard) ackedLocked(f *flow) {
 func (g *guard) strayLocked(id uint32, data bool, length int) error {
 	known := id%2 != g.local && id <= g.lastPeer || id%2 == g.local && id <= g.lastOurs
 	if data {
-		g.strayBytes -= length
+		g.strayBytes -= int64(length)
 	} else {
 		g.strayFrames--
 	}
@@ -268,7 +268,7 @@ func (g *guard) refuseLocked(f *flow, frame []byte) []byte {
 
 // abandonLocked removes a stream that this side resets, and grants what the peer may have sent meanwhile.
 func (g *guard) abandonLocked(f *flow) {
-	g.strayBytes += f.recvWindow
+	g.strayBytes += int64(f.recvWindow)
 	g.strayFrames += orphanFrames
 	g.removeLocked(f)
 }

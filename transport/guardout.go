@@ -12,7 +12,7 @@ func (g *guard) Write(p []byte) (int, error) {
 	}
 	id, flags := binary.BigEndian.Uint32(p[4:]), frameFlags(p)
 	g.mu.Lock()
-	err := g.windowLocked(p, id, flags, int(binary.BigEndian.Uint32(p[8:])))
+	err := g.windowLocked(p, id, flags, frameLength(p))
 	g.mu.Unlock()
 	g.conn.tx.kick()
 	if err != nil {

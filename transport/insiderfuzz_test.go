@@ -281,9 +281,9 @@ func FuzzReceive(f *testing.F) {
 		g.conn.rx.raw, g.conn.rx.cipher, g.conn.rx.buf = &stub{in: bytes.NewReader(stream)}, newCipherState(bytes.Clone(secret)), make([]byte, smallBuffer)
 		var err error
 		for err == nil {
+			counted(t, g)
 			err = g.receive()
 			wholeFrames(t, g.in)
-			counted(t, g)
 		}
 		g.conn.rx.drop()
 		_, alert := errors.AsType[*AlertError](err)

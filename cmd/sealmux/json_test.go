@@ -82,7 +82,7 @@ func TestFromJSON(t *testing.T) {
 		{tBool, "true", pack(t, true), ""},
 		{tInt8, "-128", pack(t, -128), ""},
 		{tInt8, "127", pack(t, 127), ""},
-		{tInt64, "-9223372036854775808", pack(t, math.MinInt64), ""},
+		{tInt64, "-9223372036854775808", pack(t, int64(math.MinInt64)), ""},
 		{tInt64, "-0", pack(t, 0), "0"},
 		{tUint8, "-0", pack(t, 0), "0"},
 		{tUint64, "18446744073709551615", pack(t, uint64(math.MaxUint64)), ""},
