@@ -99,16 +99,15 @@ func (f *frameReader) payloadIn(n, first int) (p []byte, owned bool, err error) 
 
 // discard reads the n bytes after the header and keeps nothing of them but what stands before a call's body. n is larger.
 func (f *frameReader) discard(n int) (message, error) {
+	var m message
 	p, err := f.br.Peek(maxHead)
-	if err != nil {
-		return message{}, err
+	if err == nil {
+		m, err = parseMessage(p)
 	}
-	m, err := parseMessage(p)
-	if err != nil {
-		return message{}, err
+	if err == nil {
+		m = message{kind: m.kind, id: m.id} // the rest are views
+		_, err = f.br.Discard(n)
 	}
-	m = message{kind: m.kind, id: m.id} // the rest are views
-	_, err = f.br.Discard(n)
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
