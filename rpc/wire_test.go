@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -203,6 +204,13 @@ func FuzzParseMessage(f *testing.F) {
 		}
 		if again := appendMessage(nil, m); !bytes.Equal(again[frameHeader:], p) {
 			t.Fatalf("%x became %x", p, again[frameHeader:])
+		}
+		if m.kind != kindError && m.kind != kindError2 {
+			return
+		}
+		e := errorOf(&m, []ErrorKind{Sentinel("q", NotFound, io.ErrNoProgress), ErrorType[*quotaError]("sealmux.draining", Aborted)})
+		if s := statusOf(e, nil); s.code != m.code || s.text != string(m.text) || s.retry != m.retry || !errors.Is(e, m.code) || e.Error() == "" {
+			t.Fatalf("%x became %+v, and then %+v", p, e, s)
 		}
 	})
 }
