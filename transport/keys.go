@@ -25,8 +25,12 @@ const (
 	MaxKeyBits     = 8192
 )
 
-// minExponent refuses the small exponents that made RSA fragile; every current tool makes 65537.
-const minExponent = 65537
+// minExponent refuses the small exponents that made RSA fragile, maxExponent those that crypto/rsa refuses to use. Every current
+// tool makes 65537.
+const (
+	minExponent = 65537
+	maxExponent = 1<<31 - 1
+)
 
 // maxKeyFile bounds what is read from a key file; an 8192-bit private key in PEM has 6.4 KiB.
 const maxKeyFile = 64 << 10
@@ -109,8 +113,11 @@ func newPublicKey(key *rsa.PublicKey) (*PublicKey, error) {
 	if err := checkBits(key.N.BitLen()); err != nil {
 		return nil, err
 	}
-	if key.E < minExponent || key.E%2 == 0 {
+	if key.E < minExponent || key.E > maxExponent || key.E%2 == 0 {
 		return nil, fmt.Errorf("%w: RSA exponent %d; use 65537", ErrKey, key.E)
+	}
+	if key.N.Bit(0) == 0 { // no product of two large primes, and refused by crypto/rsa only when it is used
+		return nil, fmt.Errorf("%w: RSA modulus that is even", ErrKey)
 	}
 	spki, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +113,26 @@ func TestKeyFileFaults(t *testing.T) {
 		serverKeyForTest().String()[1:]} {
 		if _, err := ParseFingerprint(text); !errors.Is(err, ErrKey) {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// Keys that crypto/rsa would refuse only when they are used, in the middle of a handshake, are refused when they are read.
+func TestUselessPublicKeys(t *testing.T) {
+	good := serverKeyForTest().Public().rsa
+	even := new(big.Int).SetBit(good.N, 0, 0)
+	for name, key := range map[string]*rsa.PublicKey{
+		"even modulus":   {N: even, E: good.E},
+		"exponent 3":     {N: good.N, E: 3},
+		"even exponent":  {N: good.N, E: 65538},
+		"large exponent": {N: good.N, E: math.MaxInt},
+	} {
+		der, err := x509.MarshalPKIXPublicKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseSPKI(der); !errors.Is(err, ErrKey) && !(name == "large exponent" && math.MaxInt == maxExponent) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

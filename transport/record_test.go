@@ -178,13 +178,31 @@ func TestSessionAcrossKeyUpdates(t *testing.T) {
 	}
 }
 
+// Whatever arrives, what is delivered is a beginning of what was sealed, and the error is typed.
 func FuzzRecords(f *testing.F) {
 	secret := bytes.Repeat([]byte{1}, secretSize)
 	c := newCipherState(bytes.Clone(secret))
-	f.Add(append(sealRecord(c, 1, []byte("hello")), sealRecord(c, 2, nil)...))
+	plain := [][]byte{[]byte("\x01hello"), []byte("\x05"), []byte("\x01world"), []byte("\x02")}
+	var stream []byte
+	for i, p := range plain {
+		stream = append(stream, sealRecord(c, p[0], p[1:])...)
+		if i == 1 {
+			stream = append(stream, sealRecord(c, recordUpdate, nil)...)
+			c.update()
+		}
+		f.Add(bytes.Clone(stream))
+		f.Add(append(bytes.Clone(stream), stream...))
+	}
+	f.Add(stream[1:])
+	f.Add([]byte{0, minSealed - 1})
+	f.Add([]byte{0xff, 0xff})
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		if _, err := openAll(secret, bytes.NewReader(stream)); err == io.EOF {
-			t.Fatal("a bare end of file")
+		got, err := openAll(secret, bytes.NewReader(stream))
+		if len(got) > len(plain) || !slices.EqualFunc(got, plain[:len(got)], bytes.Equal) {
+			t.Fatalf("delivered %q", got)
+		}
+		if !errors.Is(err, ErrRecord) && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrMisbehaved) || err == io.EOF {
+			t.Fatal(err)
 		}
 	})
 }
