@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Key files and fingerprints: refused with ErrKey, or read again from what is written of them. PEM has more than one text for a
+// Key files and fingerprints: refused with ErrKey, or of use, and read again from what is written of them. PEM has more than one text for a
 // key: line ends, headers, words before. The DER in a public key's has one, and so has a fingerprint.
 // fuzz: 3000x
 func FuzzKeys(f *testing.F) {
@@ -62,6 +62,7 @@ func FuzzKeys(f *testing.F) {
 			if err != nil || !second.rsa.Equal(private.rsa) || second.Fingerprint() != private.Fingerprint() {
 				t.Fatal(second, err)
 			}
+			useful(t, private.Public(), private)
 		}
 		if err2 == nil {
 			block, _ := pem.Decode(text)
@@ -69,9 +70,27 @@ func FuzzKeys(f *testing.F) {
 			if err != nil || !again.Equal(public) || !bytes.Equal(public.spki, block.Bytes) || err1 == nil {
 				t.Fatal(again, err)
 			}
+			useful(t, public, nil)
 		}
 		if err3 == nil && print.String() != string(text) {
 			t.Fatalf("%q became %q", text, print)
 		}
 	})
+}
+
+// useful checks that a key which was read does what a handshake needs.
+func useful(t *testing.T, public *PublicKey, private *PrivateKey) {
+	t.Helper()
+	secret := make([]byte, secretSize)
+	wrapped, err := wrap(public, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if private == nil {
+		return
+	}
+	opened, err := unwrap(t.Context(), private, wrapped, nil)
+	if err != nil || !bytes.Equal(opened, secret) {
+		t.Fatalf("%x, %v", opened, err)
+	}
 }
