@@ -112,6 +112,7 @@ func TestGuardRefuses(t *testing.T) {
 		{"data beyond the window", "S6", recordData, nil}, // built below
 		{"data behind FIN", "S6", recordData, join(frame(frameWindow, flagFIN, 1, 0), data(1, 1))},
 		{"window overflow", "S6", recordData, frame(frameWindow, 0, 1, 1<<32-1)},
+		{"window too large with SYN", "S6", recordData, frame(frameWindow, flagSYN, 3, MaxStreamWindow)},
 		{"window too large", "S6", recordData, frame(frameWindow, 0, 1, MaxStreamWindow)},
 		{"FIN before ACK", "S7", recordData, join(syn(3), frame(frameWindow, flagFIN, 3, 0))},
 		{"RST before ACK", "S7", recordData, join(syn(3), frame(frameWindow, flagRST, 3, 0))},

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/nettest"
+
+	"github.com/sealmux/sealmux/internal/faultnet"
 )
 
 // The whole of nettest, of which yamux's own streams fail a quarter.
@@ -223,5 +225,30 @@ func expectNoStreams(t *testing.T, list ...*Session) {
 		if free := s.guard.unacked.free; free != acceptBacklog {
 			t.Errorf("%d of %d opens still unacknowledged", acceptBacklog-free, acceptBacklog)
 		}
+	}
+}
+
+// Whatever sizes the network delivers in, and however slowly, all comes: handshake, records, the end.
+func TestOneByteAtATime(t *testing.T) {
+	line := faultnet.Line{Chunk: 1, Window: 3}
+	a, b := faultnet.Pair(line, line)
+	c, s := configs()
+	cs, ss := sessionsOver(t, a, b, c, s)
+	o, p := streams(t, cs, ss)
+	sent := bytes.Repeat([]byte("0123456789"), 1000)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		if _, err := o.Write(sent); err != nil {
+			t.Error(err)
+		}
+		o.CloseWrite()
+	})
+	if got, err := io.ReadAll(p); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(sent), err)
+	}
+	writing.Wait()
+	cs.Close()
+	if <-ss.Done(); ss.Err() != ErrPeerClosed {
+		t.Error(ss.Err())
 	}
 }

@@ -106,7 +106,7 @@ func (m mutant) try() (noticed string, err error) {
 	if err := errors.Join(os.WriteFile(mutated, []byte(source), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-count=1", "-timeout=60s", "-run", m.test,
+	out, err := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-failfast", "-count=1", "-timeout=60s", "-run", m.test,
 		"./"+filepath.Dir(m.file)).CombinedOutput()
 	found := failed.FindAllStringSubmatch(string(out), -1)
 	switch {
