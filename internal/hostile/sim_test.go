@@ -10,7 +10,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,8 +33,9 @@ var (
 // call. A seed decides what everybody does and where faults strike; the goroutines of a run take their turns as Go pleases.
 // A failure is run again with -sim.runs 1 -sim.seed N.
 func TestSimulation(t *testing.T) {
-	for range 3 { // yamux keeps its timers in a pool of the process, and a timer must not enter another bubble
-		runtime.GC()
+	if os.Getenv(roleEnv) != simulationRole {
+		again(t, "TestSimulation", simulationRole)
+		return
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var sum tally
@@ -53,8 +57,28 @@ func TestSimulation(t *testing.T) {
 			t.Error("something never happened")
 		}
 	})
-	for range 3 {
-		runtime.GC()
+}
+
+// simulationRole is a process of its own: yamux keeps timers in a pool, and a timer must not leave its bubble.
+const simulationRole = "simulation"
+
+// again runs a test in another process, with our flags, in a role.
+func again(t *testing.T, test, role string) {
+	args := []string{"-test.run=^" + test + "$", "-test.v"}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	if end, ok := t.Deadline(); ok {
+		args = append(args, "-test.timeout="+time.Until(end).String())
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), roleEnv+"="+role)
+	out, err := cmd.CombinedOutput()
+	t.Logf("in a process of its own: %s", out)
+	if err != nil {
+		t.Error(err)
 	}
 }
 
