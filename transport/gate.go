@@ -230,7 +230,7 @@ func (p *pass) leave(err error) {
 		by = penaltyGarbage
 	}
 	p.from.punishLocked(time.Now(), by)
-	if len(p.from.passes) == 0 && p.from.until.IsZero() {
+	if len(p.from.passes) == 0 && p.from.until.IsZero() && p.gate.sources[p.from.name] == p.from { // not forgotten, and there anew
 		delete(p.gate.sources, p.from.name)
 	}
 }
