@@ -194,3 +194,66 @@ func TestCloseBothAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// What we must answer is bounded, whoever makes us and however: a peer that takes no answer is cut off soon, not at a timeout.
+func TestAnswersAreBounded(t *testing.T) {
+	p, s := rawClient(t, pipePair)
+	s.conn.tx.mu.Lock()
+	s.conn.tx.bound = 256
+	s.conn.tx.mu.Unlock()
+	p.record(recordData, syn(1))
+	st, err := s.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, st) // each window that is read is granted anew
+	room := func() bool {
+		s.guard.mu.Lock()
+		defer s.guard.mu.Unlock()
+		f := s.guard.flows[1]
+		return f == nil || f.recvWindow >= 2*maxPayload || s.ended() // one may be on its way
+	}
+	for n := 0; p.record(recordData, data(1, maxPayload)) == nil; n++ {
+		if n > 3000 {
+			t.Fatal("it is never cut off")
+		}
+		eventually(t, room)
+	}
+	<-s.Done()
+	if err := s.Err(); !errors.Is(err, ErrWriteStalled) {
+		t.Fatal(err)
+	}
+}
+
+// One answer is enough for all the pings that came before it.
+func TestPongsAreBounded(t *testing.T) {
+	p, s := rawClient(t, pipePair)
+	for range 100 {
+		if err := p.record(recordPing, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.record(recordData, syn(1))
+	if _, err := s.Accept(); err != nil { // all the pings have been taken
+		t.Fatal(err)
+	}
+	s.conn.tx.mu.Lock()
+	defer s.conn.tx.mu.Unlock()
+	if n := len(s.conn.tx.queue.b); n > 100 {
+		t.Fatalf("%d bytes are queued", n)
+	}
+}
+
+// What yamux has to say beside window updates stays here.
+func TestYamuxSaysNothingElse(t *testing.T) {
+	p, s := against(t)
+	for _, typ := range []byte{frameData, 2, 3} {
+		if n, err := s.guard.Write(frame(typ, flagSYN, 0, 0)); n != frameHeader || err != nil {
+			t.Error(n, err)
+		}
+	}
+	s.guard.conn.tx.record(false, recordPing)
+	if typ, _, err := readRecord(p.raw, p.out.receive); typ != recordPing || err != nil {
+		t.Error(typ, err)
+	}
+}

@@ -273,9 +273,8 @@ func (g *guard) abandonLocked(f *flow) {
 	g.removeLocked(f)
 }
 
-// resetLocked takes the peer's reset. Behind a FIN it only says that the peer forgets the stream: what it
-// sent before still counts, and yamux, which would throw it away, does not see the reset. A refusal before
-// the ACK is shown to yamux with the ACK, without which it would leak the entry.
+// resetLocked takes the peer's reset. Behind a FIN it only says that the peer forgets the stream: what it sent before still
+// counts (endLocked). A refusal before the ACK is shown to yamux with the ACK, without which it would leak the entry.
 func (g *guard) resetLocked(f *flow, frame []byte) []byte {
 	f.reset = true
 	if f.ours && !f.acked {
@@ -283,9 +282,6 @@ func (g *guard) resetLocked(f *flow, frame []byte) []byte {
 		binary.BigEndian.PutUint16(frame[2:], frameFlags(frame)|flagACK)
 	}
 	g.removeLocked(f)
-	if f.gotFIN {
-		return nil
-	}
 	return frame
 }
 
@@ -298,10 +294,6 @@ func (g *guard) removeLocked(f *flow) {
 	notify(f.writable)
 	if f.ours {
 		g.opens.give(1)
-		if !f.acked {
-			f.acked = true
-			g.unacked.give(1)
-		}
 		return
 	}
 	g.peerStreams--

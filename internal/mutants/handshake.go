@@ -2,7 +2,7 @@ package main
 
 // handshakeMutants are the handshake, its messages, tickets, the gate, and who is trusted.
 var handshakeMutants = []mutant{
-	{"H1", "another protocol, at its first byte", "transport/exchange.go", "string(got) != magic[:len(got)]", "false", shakeTests},
+	{"H1", "another protocol, at its first byte", "transport/exchange.go", "string(got) != magic[:len(got)]", "len(got) > 99", shakeTests},
 	{"H1", "another version", "transport/exchange.go", "header[len(magic)] != version {", "false {", shakeTests},
 	{"H2", "a message over 4 KiB, before its body is read", "transport/exchange.go", "if size > maxBody {", "if false {", shakeTests},
 	{"H3", "a second KeyRequest or ResumeHello", "transport/handshakeserver.go", "due = slices.DeleteFunc(due, func(t byte) bool { return t == typ })", "_ = slices.DeleteFunc[[]byte]", "PreludeOnce"},
