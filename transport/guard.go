@@ -210,7 +210,7 @@ func (g *guard) checkLocked(f *flow, frame []byte) ([]byte, error) {
 // openedLocked admits a stream that the peer opens (rule S5).
 func (g *guard) openedLocked(id uint32) error {
 	switch {
-	case id == 0 || id%2 == g.local || id <= g.lastPeer:
+	case id%2 == g.local || id <= g.lastPeer: // 0 is both
 		return violation("S5", "stream id out of order")
 	case g.backlog >= acceptBacklog || g.peerStreams >= g.session.cfg.MaxStreams:
 		return violation("S5", "too many streams")

@@ -123,6 +123,8 @@ func TestGuardRefuses(t *testing.T) {
 		{"empty data record", "R3", recordData, []byte{}},
 		{"unknown record", "R3", 99, nil},
 		{"ping with data", "R3", recordPing, []byte{1}},
+		{"pong with data", "R3", recordPong, []byte{1}},
+		{"alert of two bytes", "R3", recordAlert, []byte{1, 2}},
 		{"close with data", "R3", recordClose, []byte{1}},
 		{"late verdict", "R3", recordAccept, nil},
 		{"ticket to a server", "R3", recordAccept, []byte{0, 0, 1, 0, 1}},
@@ -341,6 +343,9 @@ func TestMaxStreams(t *testing.T) {
 	one.Close()
 	far.Close()
 	if err := <-opened; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ss.AcceptContext(t.Context()); err != nil { // it was not one too many
 		t.Fatal(err)
 	}
 }

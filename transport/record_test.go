@@ -175,6 +175,10 @@ func TestSessionAcrossKeyUpdates(t *testing.T) {
 		if err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("limit %d: %d bytes, %v", limit, len(got), err)
 		}
+		cs.Close()
+		if n := cs.conn.tx.cipher.records; n > limit+1 {
+			t.Errorf("limit %d: %d records under one key", limit, n)
+		}
 	}
 }
 

@@ -15,9 +15,8 @@ var guardMutants = []mutant{
 	{"S4", "a second ACK", "transport/flow.go", "(!f.ours || f.acked)", "(!f.ours)", guardTests},
 	{"S4", "a frame before the ACK", "transport/flow.go", "case f.ours && !f.acked && !ack && !rst:", "case false:", guardTests},
 	{"S4", "a second FIN", "transport/flow.go", "case fin && f.gotFIN:", "case false:", guardTests},
-	{"S5", "stream id 0", "transport/guard.go", "case id == 0 || id%2", "case id%2", guardTests},
-	{"S5", "an id of the wrong parity", "transport/guard.go", "id%2 == g.local || id <= g.lastPeer:", "id <= g.lastPeer:", guardTests},
-	{"S5", "ids that go back", "transport/guard.go", "id%2 == g.local || id <= g.lastPeer:", "id%2 == g.local:", guardTests},
+	{"S5", "an id of the wrong parity", "transport/guard.go", "case id%2 == g.local || id <= g.lastPeer:", "case id <= g.lastPeer:", guardTests},
+	{"S5", "ids that go back", "transport/guard.go", "case id%2 == g.local || id <= g.lastPeer:", "case id%2 == g.local:", guardTests},
 	{"S5", "more than 256 streams unaccepted", "transport/guard.go", "case g.backlog >= acceptBacklog || ", "case ", guardTests},
 	{"S5", "more streams than MaxStreams", "transport/guard.go", " || g.peerStreams >= g.session.cfg.MaxStreams:", ":", guardTests},
 	{"S5", "our opens beyond the peer's backlog", "transport/session.go", "for i, b := range []*budget{s.guard.opens, s.guard.unacked} {", "for i, b := range []*budget{s.guard.opens} {", "OpenWaits|Refused"},
@@ -60,14 +59,14 @@ var guardMutants = []mutant{
 	{"R6", "a key used for too many records", "transport/record.go", "if c.records >= c.hardRecords {", "if false {", "KeyLimits|Record"},
 	{"R6", "our own key used for too long", "transport/record.go", "return c.records >= c.softRecords || c.bytes >= c.softBytes }", "return false }", "KeyLimits|KeyUpdates"},
 	{"R7", "key updates without use", "transport/record.go", "if c.records < 2 {", "if false {", "KeyLimits|KeyUpdates|Record"},
-	{"K", "the old key, forgotten at an update", "transport/record.go", "	clear(c.secret)\n	c.secret = next", "	c.secret = next", "KeyLimits"},
+	{"K", "the old key, forgotten at an update", "transport/record.go", "	clear(c.secret)\n	c.secret = next", "	c.secret = next", "OldKeyForgotten"},
 
 	{"L", "a peer gone silent", "transport/ending.go", "case silent >= give:", "case false:", "SilentPeer"},
 	{"L", "asking a silent peer for a sign", "transport/ending.go", "			s.conn.tx.record(false, recordPing)\n", "", "IdleSessionLives|SilentPeer"},
 	{"L", "a connection that takes no byte", "transport/ending.go", "if left <= 0 {", "if false {", "TakesNothing"},
-	{"L", "a peer that does not take our last words", "transport/ending.go", "s.cut = time.AfterFunc(wait, func() { s.conn.raw.Close() })", "s.cut = time.AfterFunc(time.Hour, func() { s.conn.raw.Close() })", "CloseIsBounded|TakesNothing"},
-	{"L", "waiting Opens and Accepts when a session ends", "transport/session.go", "if b.take(1, ctx.Done(), s.done) {", "if b.take(1, ctx.Done()) {", "CloseUnblocks|OpenWaits"},
-	{"L", "stream ids run out", "transport/session.go", "if s.guard.lastID() >= math.MaxUint32-2 {", "if false {", "Exhausted|Session"},
+	{"L", "a peer that does not take our last words", "transport/ending.go", "s.cut = time.AfterFunc(wait, func() { s.conn.raw.Close() })", "s.cut = time.AfterFunc(wait, func() {})", "CloseIsBounded|TakesNothing"},
+	{"L", "waiting Opens and Accepts when a session ends", "transport/session.go", "if b.take(1, ctx.Done(), s.done) {", "if b.take(1, ctx.Done()) {", "CloseUnblocks"},
+	{"L", "stream ids run out", "transport/session.go", "if s.guard.lastID() >= math.MaxUint32-2 {", "if s.guard.lastID() > math.MaxUint32-2 {", "StreamIDsRunOut"},
 }
 
 const (
