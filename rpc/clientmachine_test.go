@@ -91,6 +91,7 @@ type act struct {
 	mu     sync.Mutex
 }
 
+// fuzz: 5000x
 func FuzzClientMachine(f *testing.F) {
 	programs(f)
 	f.Fuzz(func(t *testing.T, program []byte) {

@@ -139,6 +139,7 @@ func (n *noter) over(in *frameReader, err error) {
 
 // Messages come off a stream the same in whatever pieces it arrives, and whether they are read or pushed: each once, in order, up
 // to the first fault.
+// fuzz: 10000x
 func FuzzFrames(f *testing.F) {
 	var all []byte
 	for _, b := range vectors(f) {

@@ -38,6 +38,7 @@ func allVectors(add func(b []byte)) func(f *testing.F) {
 
 // Whatever bytes come on two streams of a session: the server goes on, or ends the session for a breach of the protocol, and keeps
 // nothing of it.
+// fuzz: 5000x
 func FuzzHostileClient(f *testing.F) {
 	allVectors(func(b []byte) { f.Add(b, b, false); f.Add([]byte(nil), b, true) })(f)
 	f.Fuzz(func(t *testing.T, first, second []byte, push bool) {
@@ -92,6 +93,7 @@ func FuzzHostileClient(f *testing.F) {
 }
 
 // Whatever bytes come as an answer, to each kind of call: it ends, with what passes Check or with an *Error.
+// fuzz: 5000x
 func FuzzHostileServer(f *testing.F) {
 	for kind := range byte(4) {
 		allVectors(func(b []byte) { f.Add(b, kind, kind%2 == 1) })(f)

@@ -136,6 +136,7 @@ func (p *puppeteer) abandon(id uint64) {
 	p.cut[id] = true
 }
 
+// fuzz: 5000x
 func FuzzServerMachine(f *testing.F) {
 	programs(f)
 	f.Fuzz(func(t *testing.T, program []byte) {

@@ -140,6 +140,7 @@ func again[T any](t *testing.T, b Raw) (back Raw, fits bool) {
 }
 
 // What Check accepts, and a Go type takes, means the same when it has been a Go value. In other bytes, perhaps: see meaning.
+// fuzz: 10000x
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{"\xc0", "\x82\xa1a\x01\xa1b\x92\xc0\xc3", "\xd6\xff1234", "\xd7\xff\x00\x00\x00\x001234", "\xc7\x0c\xff\x3b\x9a\xc9\xff12345678",
 		"\xc4\x02ab", "\x81\xa1L\x91\x81\xa1x\xd1\x01\x00", "\x81\xa1P\x81\xa1T\xc0", "\x81\xa1B\xc4\x01\x00", "\xca\x3f\xc0\x00\x00", "\x93\xd0\x05\xcd\x00\x05\xff",
@@ -169,6 +170,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // A description may hold anything: as text it is one line, of bounded length.
+// fuzz: 10000x
 func FuzzDescription(f *testing.F) {
 	srv := NewServer(Options{})
 	Unary[wideStruct, map[string]tree]{Name: "a"}.Handle(srv, nil)
@@ -208,6 +210,7 @@ func FuzzDescription(f *testing.F) {
 }
 
 // Headers, trailers and details have one encoding each.
+// fuzz: 10000x
 func FuzzMetadata(f *testing.F) {
 	for _, m := range []Metadata{nil, {"k": {"v"}}, {"a": {"", "\xff"}, "b-_.9": {strings.Repeat("x", 300)}}} {
 		f.Add(appendMetadata(nil, m))
@@ -235,6 +238,7 @@ func FuzzMetadata(f *testing.F) {
 }
 
 // What decompresses is within the limit, and is found again after it was compressed here. Deflate has many encodings of one text.
+// fuzz: 10000x
 func FuzzDecompress(f *testing.F) {
 	for _, text := range []string{"a", "hello hello hello", strings.Repeat("\x00", 70000)} {
 		b, _ := compress([]byte(text))

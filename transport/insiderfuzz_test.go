@@ -140,6 +140,7 @@ func FuzzClientFinished(f *testing.F) {
 
 // What a server that knows the secret seals into its ServerHello and its first record, and a change to the rest, gives a session if
 // it is right in every byte, and otherwise a typed error.
+// fuzz: 10000x
 func FuzzServerHello(f *testing.F) {
 	dh, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{2}, 32))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 // Key files and fingerprints: refused with ErrKey, or of use, and read again from what is written of them. PEM has more than one text for a
 // key: line ends, headers, words before. The DER in a public key's has one, and so has a fingerprint.
-// fuzz: 3000x
+// fuzz: 10000x
 func FuzzKeys(f *testing.F) {
 	for _, name := range []string{"server", "client", "other"} {
 		text, err := os.ReadFile("testdata/" + name + ".pem")

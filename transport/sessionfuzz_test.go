@@ -141,6 +141,7 @@ func (p *foe) record(typ byte, data []byte) { writeRecord(p.raw, p.send, typ, da
 
 // Whatever a peer and a user do, the user is told with errors that it knows, the session's end is known, and nothing is left that
 // waits or runs. Not in a bubble: what TestMain's goleak finds is left is found at the end, and what hangs, here.
+// fuzz: 10000x
 func FuzzSession(f *testing.F) {
 	for op := range byte(16) {
 		f.Add([]byte{8, 1, op, 0x10 | op, 0x92, 3}, true)
