@@ -229,10 +229,10 @@ func (c *caller) stream(ctx context.Context, body rpc.Raw, source io.Reader) err
 	if body == nil {
 		go func() { // ends with the stream; a read of the standard input ends with the process
 			err := c.send(s, source)
+			sent <- err // first: whom Close wakes looks there
 			if err != nil {
 				s.Close()
 			}
-			sent <- err
 		}()
 	}
 	for {
