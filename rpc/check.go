@@ -86,6 +86,7 @@ func next(b []byte, off int) (token, error) {
 			n = n<<8 | uint64(d)
 		}
 		t.end = t.start
+		declared := int(min(n, uint64(len(b))+1)) // what is over the bytes left stays so, and fits an int
 		switch h.kind {
 		case tokInt:
 			t.num = n
@@ -95,18 +96,11 @@ func next(b []byte, off int) (token, error) {
 				t.neg = int64(t.num) < 0
 			}
 		case tokStr, tokBin:
-			if n > uint64(len(b)-t.start) {
-				return token{}, &badMessage{"a length over the bytes left", off}
-			}
-			t.end += int(n)
-		case tokArray, tokMap:
-			if n > uint64(len(b)-t.start) {
-				return token{}, &badMessage{"a length over the bytes left", off}
-			}
-			t.count = int(n)
-			if h.kind == tokMap {
-				t.count *= 2
-			}
+			t.end += declared
+		case tokArray:
+			t.count = declared
+		case tokMap:
+			t.count = 2 * declared
 		case tokTime:
 			size, err := timestamp(b, off)
 			if err != nil {
@@ -203,7 +197,7 @@ func (c *checker) run() error {
 		if err != nil {
 			return err
 		}
-		if values++; values > maxElements || t.count > maxElements-values {
+		if values++; values > maxElements {
 			return &badMessage{"more than 100,000 values", off}
 		}
 		if c.depth > 0 {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestDialListen(t *testing.T) {
@@ -108,20 +110,26 @@ func TestDialFaults(t *testing.T) {
 
 // A listener out of file descriptors waits, and goes on.
 func TestAcceptBacksOff(t *testing.T) {
-	_, server := configs()
-	inner := &failingListener{fail: 3, closed: make(chan struct{})}
-	reported := make(chan error, 10)
-	server.HandshakeFailed = func(_ net.Addr, err error) { reported <- err }
-	l, err := NewListener(inner, server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if err := <-reported; !errors.Is(err, errNoFiles) {
+	synctest.Test(t, func(t *testing.T) {
+		_, server := configs()
+		inner := &failingListener{fail: 10, closed: make(chan struct{})}
+		reported := make(chan error)
+		server.HandshakeFailed = func(_ net.Addr, err error) { reported <- err }
+		begin := time.Now()
+		l, err := NewListener(inner, server)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	l.Close()
+		for range 10 {
+			if err := <-reported; !errors.Is(err, errNoFiles) {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begin); took != 2275*time.Millisecond { // 5, 10, 20 ... 640 ms, 1 s
+			t.Error(took)
+		}
+		l.Close()
+	})
 }
 
 var errNoFiles = errors.New("too many open files")

@@ -89,7 +89,7 @@ func (r *roster) snapshot() map[*Session]struct{} {
 
 // enter lists a session, if what the Trust says of it may change.
 func (t *Trust) enter(s *Session) {
-	if t.anyone || t.fixed {
+	if t == nil || t.anyone || t.fixed {
 		return
 	}
 	t.live.mu.Lock()
@@ -108,6 +108,9 @@ func (t *Trust) enter(s *Session) {
 
 // leave is called once, when the session has ended.
 func (t *Trust) leave(s *Session) {
+	if t == nil {
+		return
+	}
 	t.live.mu.Lock()
 	defer t.live.mu.Unlock()
 	delete(t.live.sessions, s)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package hostile
 
 import (
@@ -192,6 +194,12 @@ func TestFrozen(t *testing.T) {
 	}
 	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	for !status.Stopped() { // all its threads have
+		if _, err := syscall.Wait4(p.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil && err != syscall.EINTR {
+			t.Fatal(err)
+		}
 	}
 	begin := time.Now()
 	_, err = rpc.Call[uint64](t.Context(), client, "work", uint64(2))
