@@ -207,6 +207,15 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
+// A head says no more values than there are bytes left, since whoever reads it may make room for them.
+func TestCheckOfHeads(t *testing.T) {
+	for _, b := range []string{"\xdd\x00\x00\x00\x03\x01\x02", "\xdf\x00\x00\x00\x02\x01\x02\x03", "\xdc\x00\x01", "\x91", "\x81\x01"} {
+		if head, err := next([]byte(b), 0); err == nil {
+			t.Errorf("%x: %d values", b, head.count)
+		}
+	}
+}
+
 func TestCheckMemory(t *testing.T) {
 	b := append([]byte{0xdd, 0, 1, 0x86, 0x9f}, bytes.Repeat([]byte{0xc0}, 99_999)...)
 	type wide struct{ A [10]int64 }
