@@ -340,6 +340,11 @@ func TestMaxStreams(t *testing.T) {
 		_, err := cs.Open(context.Background())
 		opened <- err
 	}()
+	eventually(t, func() bool {
+		cs.guard.opens.mu.Lock()
+		defer cs.guard.opens.mu.Unlock()
+		return len(cs.guard.opens.waiters) > 0
+	})
 	one.Close()
 	far.Close()
 	if err := <-opened; err != nil {
