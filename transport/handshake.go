@@ -5,12 +5,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdh"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 )
@@ -55,17 +55,17 @@ func withDeadline(ctx context.Context, raw net.Conn, timeout time.Duration, run 
 	return nil
 }
 
-func (p *clientParams) sign(key *PrivateKey, hash []byte) (err error) {
+func (p *clientParams) sign(random io.Reader, key *PrivateKey, hash []byte) (err error) {
 	digest := signatureInput(hash)
 	p.spki = key.pub.spki
-	p.signature, err = rsa.SignPSS(rand.Reader, key.rsa, crypto.SHA256, digest[:],
+	p.signature, err = rsa.SignPSS(random, key.rsa, crypto.SHA256, digest[:],
 		&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 	return err
 }
 
 // wrap seals a secret for the holder of the server's key.
-func wrap(server *PublicKey, secret []byte) ([]byte, error) {
-	return rsa.EncryptOAEP(sha256.New(), rand.Reader, server.rsa, secret, []byte(labelOAEP))
+func wrap(random io.Reader, server *PublicKey, secret []byte) ([]byte, error) {
+	return rsa.EncryptOAEP(sha256.New(), random, server.rsa, secret, []byte(labelOAEP))
 }
 
 // exchange is X25519; crypto/ecdh refuses low-order shares, whose result is all zero (rule H10).
@@ -77,12 +77,10 @@ func exchange(key *ecdh.PrivateKey, share []byte) ([]byte, error) {
 	return key.ECDH(peer)
 }
 
-// unwrap opens the RSA-wrapped secret. Whatever is wrong with it, the answer is a random secret, made before
-// the operation and after the same work, so that the failure shows only as a bad ClientFinished and says
-// nothing of the padding (rule H5).
-func unwrap(key *PrivateKey, wrapped []byte) []byte {
-	secret := make([]byte, secretSize)
-	rand.Read(secret)
+// unwrap opens the RSA-wrapped secret. Whatever is wrong with it, the answer is secret, which is random and was made before
+// the operation, after the same work, so that the failure shows only as a bad ClientFinished and says nothing of the padding
+// (rule H5). It is overwritten otherwise.
+func unwrap(key *PrivateKey, wrapped, secret []byte) []byte {
 	inRange := bytes.Compare(wrapped, key.rsa.N.Bytes()) < 0
 	if !inRange {
 		wrapped = append([]byte{0}, wrapped[1:]...) // not below the modulus: spend the time on a number that is

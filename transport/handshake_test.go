@@ -317,7 +317,7 @@ func TestWrappedSecretFaults(t *testing.T) {
 		"equals modulus": key.rsa.N.Bytes(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if one, two := unwrap(key, wrapped), unwrap(key, wrapped); len(one) != secretSize || bytes.Equal(one, two) {
+			if one, two := unwrap(key, wrapped, noFresh.newSecret()), unwrap(key, wrapped, noFresh.newSecret()); len(one) != secretSize || bytes.Equal(one, two) {
 				t.Fatalf("%x, %x", one, two)
 			}
 		})

@@ -4,17 +4,17 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/mlkem"
-	"crypto/rand"
 	"fmt"
 	"net"
 )
 
 // A clientRole is the client's role, SPEC.md section 3.
 type clientRole struct {
-	ctx context.Context
-	raw net.Conn
-	cfg *Config
-	log transcript
+	ctx   context.Context
+	raw   net.Conn
+	cfg   *Config
+	log   transcript
+	fresh *fresh // nil but in tests
 
 	server *PublicKey
 	name   string
@@ -25,9 +25,12 @@ type clientRole struct {
 	resumed bool
 }
 
-// clientHandshake plays it.
+// clientHandshake plays it with secrets that nobody has seen.
 func clientHandshake(ctx context.Context, raw net.Conn, cfg *Config) (*outcome, error) {
-	h := &clientRole{ctx: ctx, raw: raw, cfg: cfg, log: newTranscript()}
+	return (&clientRole{ctx: ctx, raw: raw, cfg: cfg, log: newTranscript()}).play()
+}
+
+func (h *clientRole) play() (*outcome, error) {
 	defer func() { clear(h.secret) }()
 	if err := h.shares(); err != nil {
 		return nil, err
@@ -40,10 +43,10 @@ func clientHandshake(ctx context.Context, raw net.Conn, cfg *Config) (*outcome, 
 }
 
 func (h *clientRole) shares() (err error) {
-	if h.dh, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+	if h.dh, err = h.fresh.exchangeKey(); err != nil {
 		return err
 	}
-	h.kem, err = mlkem.GenerateKey768()
+	h.kem, err = h.fresh.decapsulationKey()
 	return err
 }
 
@@ -69,9 +72,8 @@ func (h *clientRole) greet() ([]byte, error) {
 			return body, err
 		}
 	}
-	h.secret = make([]byte, secretSize)
-	rand.Read(h.secret)
-	wrapped, err := wrap(h.server, h.secret)
+	h.secret = h.fresh.newSecret()
+	wrapped, err := wrap(h.fresh.forOAEP(), h.server, h.secret)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +136,7 @@ func (h *clientRole) finish(body []byte) (*outcome, error) {
 	}
 	finished := clientParams{maxStreams: uint32(h.cfg.MaxStreams), wantTicket: h.cfg.Tickets != nil}
 	if len(h.cfg.Keys) > 0 && !h.resumed {
-		if err := finished.sign(h.cfg.Keys[0], h.log.sum()); err != nil {
+		if err := finished.sign(h.fresh.forPSS(), h.cfg.Keys[0], h.log.sum()); err != nil {
 			return nil, err
 		}
 	}

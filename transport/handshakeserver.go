@@ -2,9 +2,7 @@ package transport
 
 import (
 	"context"
-	"crypto/ecdh"
 	"crypto/mlkem"
-	"crypto/rand"
 	"fmt"
 	"net"
 	"slices"
@@ -12,19 +10,23 @@ import (
 
 // A serverRole is the server's role, SPEC.md section 3.
 type serverRole struct {
-	ctx  context.Context
-	raw  net.Conn
-	cfg  *Config
-	pass *pass // its place among the handshakes of a Listener
-	log  transcript
+	ctx   context.Context
+	raw   net.Conn
+	cfg   *Config
+	pass  *pass // its place among the handshakes of a Listener
+	log   transcript
+	fresh *fresh // nil but in tests
 
 	key    *PrivateKey  // the one that the client asks for
 	ticket *ticketState // of a client that resumes
 }
 
-// serverHandshake plays it.
+// serverHandshake plays it with secrets that nobody has seen.
 func serverHandshake(ctx context.Context, raw net.Conn, cfg *Config, pass *pass) (*outcome, error) {
-	h := &serverRole{ctx: ctx, raw: raw, cfg: cfg, pass: pass, log: newTranscript()}
+	return (&serverRole{ctx: ctx, raw: raw, cfg: cfg, pass: pass, log: newTranscript()}).play()
+}
+
+func (h *serverRole) play() (*outcome, error) {
 	defer func() { h.ticket.wipe() }()
 	hello, err := h.hello()
 	if err != nil {
@@ -106,7 +108,7 @@ func pickKey(keys []*PrivateKey, id Fingerprint) *PrivateKey {
 
 // reply sends our shares, and our parameters sealed under a key that proves we could read the secret (H6).
 func (h *serverRole) reply(hello *clientHello) (handshake *expander, shares []byte, params serverParams, err error) {
-	dhKey, err := ecdh.X25519().GenerateKey(rand.Reader)
+	dhKey, err := h.fresh.exchangeKey()
 	if err != nil {
 		return nil, nil, params, err
 	}
@@ -119,7 +121,7 @@ func (h *serverRole) reply(hello *clientHello) (handshake *expander, shares []by
 	if err != nil || h.ticket == nil && len(hello.secret) != h.key.rsa.Size() {
 		return nil, nil, params, reject(h.raw, ErrHandshake)
 	}
-	kem, kemCiphertext := kemKey.Encapsulate()
+	kem, kemCiphertext := h.fresh.encapsulated(kemKey)
 	defer clear(kem)
 	secret, err := h.secret(hello)
 	if err != nil {
@@ -147,7 +149,7 @@ func (h *serverRole) secret(hello *clientHello) (secret []byte, err error) {
 	if h.ticket != nil {
 		return h.ticket.secret, nil
 	}
-	err = h.pass.operate(h.ctx, func() { secret = unwrap(h.key, hello.secret) })
+	err = h.pass.operate(h.ctx, func() { secret = unwrap(h.key, hello.secret, h.fresh.newSecret()) })
 	return secret, err
 }
 

@@ -27,6 +27,9 @@ var testKeys = sync.OnceValue(func() (keys [3]*PrivateKey) {
 	return keys
 })
 
+// noFresh draws from crypto/rand, as every handshake does but those of vectors.
+var noFresh *fresh
+
 func serverKeyForTest() *PrivateKey { return testKeys()[0] }
 func clientKeyForTest() *PrivateKey { return testKeys()[1] }
 func otherKeyForTest() *PrivateKey  { return testKeys()[2] }

@@ -68,7 +68,7 @@ func FuzzClientFinished(f *testing.F) {
 	for _, key := range []*PrivateKey{client.Keys[0], otherKeyForTest(), nil} {
 		p := clientParams{maxStreams: 7, wantTicket: key != nil}
 		if key != nil {
-			p.sign(key, soFar().sum())
+			p.sign(noFresh.forPSS(), key, soFar().sum())
 		}
 		f.Add(p.append(nil), false)
 		p.spki, p.signature = nil, nil

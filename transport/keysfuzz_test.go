@@ -82,14 +82,14 @@ func FuzzKeys(f *testing.F) {
 func useful(t *testing.T, public *PublicKey, private *PrivateKey) {
 	t.Helper()
 	secret := make([]byte, secretSize)
-	wrapped, err := wrap(public, secret)
+	wrapped, err := wrap(noFresh.forOAEP(), public, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if private == nil {
 		return
 	}
-	if opened := unwrap(private, wrapped); !bytes.Equal(opened, secret) {
+	if opened := unwrap(private, wrapped, noFresh.newSecret()); !bytes.Equal(opened, secret) {
 		t.Fatalf("%x", opened)
 	}
 }

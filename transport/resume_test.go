@@ -237,7 +237,7 @@ func TestResumeWithAnotherKey(t *testing.T) {
 			return
 		}
 		finished := clientParams{maxStreams: 1}
-		finished.sign(otherKeyForTest(), h.log.sum())
+		finished.sign(noFresh.forPSS(), otherKeyForTest(), h.log.sum())
 		aead, iv := blockKey(handshake, labelClientHandshake, shares)
 		send(a, h.log, typeClientFinished, aead.Seal(nil, iv, finished.append(nil), h.log.sum()))
 		io.Copy(io.Discard, a)

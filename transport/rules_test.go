@@ -37,7 +37,7 @@ func TestHelloRefusedBeforeWork(t *testing.T) {
 		"protocol":              func(h *clientHello) { h.protocol = []byte("other") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			wrapped, err := wrap(key.pub, make([]byte, secretSize))
+			wrapped, err := wrap(noFresh.forOAEP(), key.pub, make([]byte, secretSize))
 			if err != nil {
 				t.Fatal(err)
 			}
