@@ -53,7 +53,7 @@ func (m *model) declare(who, name, how, term string) {
 
 // term returns the short name of a primitive's value. pass is false if a check by `?` would have failed.
 func (m *model) term(head string, output int, args []string) (short string, pass bool) {
-	in := func(i int) []string { // what the argument is made of; five entries at least
+	in := func(i int) []string { // what the argument is made of; six entries at least
 		var n int
 		if _, err := fmt.Sscanf(args[i], "#%d", &n); err != nil {
 			return make([]string, 6)
@@ -81,6 +81,7 @@ func (m *model) term(head string, output int, args []string) (short string, pass
 	return fmt.Sprintf("#%d", n), primitives[head][3] == 0
 }
 
+// eval computes an expression of who's: a constant or a primitive. Only an outermost primitive may be checked by `?`.
 func (m *model) eval(who, expr string, output int, outermost bool) string {
 	call := callForm.FindStringSubmatch(expr)
 	if call == nil {
