@@ -74,8 +74,10 @@ func (m ServerStream[Req, Item]) method(fn func(ctx context.Context, req Req, se
 		stream: func(ctx context.Context, _ *Request, raw MessageStream) error {
 			s := Stream[Item, Req]{raw}
 			req, err := s.one()
-			if err != nil {
-				return err
+			if err != nil { // fn has not run, though what stands around it has
+				status := statusOf(err, nil)
+				status.outcome = NotExecuted
+				return &refusal{status}
 			}
 			return fn(ctx, req, s.Send)
 		},

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -266,8 +267,12 @@ func (w *world) patience(cfg *transport.Config) *transport.Config {
 	return cfg
 }
 
-// begin writes into the journal that a handler runs.
-func (w *world) begin(id uint64) {
+// begin notes that the handler of a call runs, which its request id names: the first item of a stream may never come.
+func (w *world) begin(ctx context.Context) {
+	id, err := strconv.ParseUint(rpc.InfoFrom(ctx).RequestID(), 10, 64)
+	if err != nil {
+		w.violation("a handler runs for nobody: %v", err)
+	}
 	w.mu.Lock()
 	w.journal[id]++
 	w.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -60,14 +61,14 @@ func (w *world) server() *rpc.Server {
 		return nil
 	}
 	work.Handle(srv, func(ctx context.Context, t task) ([]byte, error) {
-		w.begin(t.ID)
+		w.begin(ctx)
 		if !bytes.Equal(t.Body, pattern(t.ID, len(t.Body))) {
 			w.violation("call %d came with other bytes", t.ID)
 		}
 		return pattern(t.ID, t.Reply), end(ctx, t)
 	})
 	list.Handle(srv, func(ctx context.Context, t task, send func(int) error) error {
-		w.begin(t.ID)
+		w.begin(ctx)
 		for i := range t.Reply {
 			if err := send(i); err != nil {
 				return err
@@ -76,15 +77,14 @@ func (w *world) server() *rpc.Server {
 		return end(ctx, t)
 	})
 	upload.Handle(srv, func(ctx context.Context, items iter.Seq2[task, error]) (int, error) {
+		w.begin(ctx)
 		n := 0
 		var last task
 		for t, err := range items {
 			if err != nil {
 				return 0, err
 			}
-			if n == 0 {
-				w.begin(t.ID)
-			} else if t.ID != last.ID || t.Reply != n {
+			if n > 0 && t.ID != last.ID || t.Reply != n {
 				w.violation("upload %d: item %d came as %d", last.ID, t.Reply, n)
 			}
 			n++
@@ -93,15 +93,11 @@ func (w *world) server() *rpc.Server {
 		return n, end(ctx, last)
 	})
 	talk.Handle(srv, func(ctx context.Context, s *rpc.Stream[uint64, task]) error {
-		n := 0
+		w.begin(ctx)
 		for t, err := range s.All() {
 			if err != nil {
 				return err
 			}
-			if n == 0 {
-				w.begin(t.ID)
-			}
-			n++
 			if err := s.Send(t.ID); err != nil {
 				return err
 			}
@@ -215,6 +211,7 @@ func (w *world) call(random *rand.Rand, c *rpc.Client) {
 	if random.IntN(2) == 0 {
 		t.Takes = w.within(random, 5*time.Second)
 	}
+	ctx = rpc.WithRequestID(ctx, strconv.FormatUint(id, 10))
 	begin := time.Now()
 	var err error
 	switch random.IntN(6) {
