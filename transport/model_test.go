@@ -250,3 +250,36 @@ func TestModelsSpoiled(t *testing.T) {
 		}
 	}
 }
+
+// Verifpal's language before 1.0 had no nonces, and wrote G^x. testdata/model/classic has the models in it.
+var classicForms = []struct {
+	now    *regexp.Regexp
+	before string
+}{
+	{regexp.MustCompile(`AEAD_(ENC|DEC)\((\w+), \w+, `), "AEAD_$1($2, "},
+	{regexp.MustCompile(`PUBKEY\((\w+)\)`), "G^$1"},
+	{regexp.MustCompile(`DH_KEX\((\w+), (\w+)\)`), "$1^$2"},
+}
+
+// TestModelsClassic: both forms of a model say the same. With -update the old ones are written anew.
+func TestModelsClassic(t *testing.T) {
+	files, err := filepath.Glob("testdata/model/*.vp")
+	if err != nil || len(files) < 6 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		want := readModel(t, filepath.Base(file))
+		for _, f := range classicForms {
+			want = f.now.ReplaceAllString(want, f.before)
+		}
+		classic := filepath.Join("testdata/model/classic", filepath.Base(file))
+		if *update {
+			if err := os.WriteFile(classic, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := readModel(t, "classic/"+filepath.Base(file)); got != want {
+			t.Errorf("%s is not %s in the older language; go test ./transport -run TestModelsClassic -update", classic, file)
+		}
+	}
+}
