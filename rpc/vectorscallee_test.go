@@ -71,6 +71,10 @@ func (g *generator) calleeCalls() {
 		in(callOf(1, "echo", string(appendString(nil, rep("x", 100_000))))),
 		out(errorMessage(1, ResourceExhausted, NotExecuted, "a request of 100014 bytes, limit 65536")),
 		in(callOf(2, "echo", "\xa1a")), out(echoed(2, "\xa1a")))
+	over := framed(append([]byte{0x95, 1, 0, 0xa1, 'm', 0}, make([]byte, 100_000)...))
+	g.callee("refused-over-limit-id-0", "a call over the receiver's limit with id 0: what is not kept is judged all the same", "refused", "W5", also("limit", "65536"), in(over))
+	full := textOf(rep("x", 70_000-5))
+	g.callee("at-limit", "a call whose body is as long as the receiver's limit", "ok", "W2", also("limit", "70000"), in(callOf(1, "echo", full)), out(partsOf(1, echoOf(full))))
 	g.methods()
 }
 
@@ -149,6 +153,10 @@ func (g *generator) calleeStreams() {
 	g.calleeError("stream-compressed", "a compressed item to a server that is not set up for it", "W10", InvalidArgument, Executed,
 		in(open, append(appendItem(nil, packed, len(deflated40)), deflated40...)),
 		out(failed("the message: rpc: bad message: it is compressed, and Options.CompressOver is not set here")))
+	g.callee("stream-compressed-accept", "a compressed item to a server that is set up for it", "ok", "W10", also("compress", "accept"),
+		in(open, append(appendItem(nil, packed, len(deflated40)), deflated40...)), out(echoedItem(textOf(strings.Repeat("a", 40)))), in(ending), out(done))
+	full := textOf(strings.Repeat("x", 65_536-3))
+	g.callee("stream-item-at-limit", "an item as long as the receiver's limit", "ok", "W2", also("limit", "65536"), in(open, itemOf(full)), out(echoedItem(full)), in(ending), out(done))
 	watch := openOf(5, "sealmux.WatchHealth", formStream)
 	g.callee("stream-one-request", "a method with one request, until a cancel on the first stream ends it without an answer", "ok", "S2",
 		in(watch, itemOf("\xa0"), ending), out(itemOf(textOf("serving"))), onFirst(cancelOf(5)), out())

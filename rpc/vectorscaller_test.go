@@ -159,6 +159,7 @@ func (g *generator) callerConns() {
 		start, in(appendHeader(nil, oneOfEach), []byte{0x91, 5}))
 	g.caller("conn-refused", "a connection that is refused", "call-error", "S6", came("text", "1 no"), came("call", "1 error 7 not executed"), start, in(errorMessage(1, PermissionDenied, NotExecuted, "no")))
 	g.caller("conn-goaway", "a goaway before the header: the connection goes on", "goaway", "C9", came("bytes", "1 61"), came("call", "1 taken"), start, in(goaway, none, []byte("a")))
+	g.caller("conn-given-up", "a connection that the caller gives up before it is taken: a cancel on its first stream", "call-error", "S4", came("call", "1 error 1 unknown"), start, onFirst(cancelOf(1)))
 	g.caller("conn-cut", "a connection that is closed before it is taken", "cut", "S6", lostCall(), start)
 	g.caller("refused-conn-item", "an item where a header is due", "refused", "S6", lostCall(), start, in(itemOf("\xc0")))
 	g.caller("refused-conn-done", "a done where a header is due", "refused", "S6", lostCall(), start, in(done))
