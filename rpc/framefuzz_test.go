@@ -142,7 +142,7 @@ func (n *noter) over(in *frameReader, err error) {
 // fuzz: 10000x
 func FuzzFrames(f *testing.F) {
 	var all []byte
-	for _, b := range vectors(f) {
+	for _, b := range specVectors(f) {
 		f.Add(b, uint16(0), byte(0), false)
 		all = append(all, b...)
 	}

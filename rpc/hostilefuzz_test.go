@@ -25,7 +25,7 @@ func bothWays(s Session, push bool) (Session, func()) {
 func allVectors(add func(b []byte)) func(f *testing.F) {
 	return func(f *testing.F) {
 		open := appendOpen(nil, 1, &callHead{method: "chat", form: formStream})
-		for _, b := range vectors(f) {
+		for _, b := range specVectors(f) {
 			add(b)
 			add(append(open[:len(open):len(open)], b...))
 			add(b[:len(b)-1])

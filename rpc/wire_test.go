@@ -52,8 +52,8 @@ func appendMessage(b []byte, m message) []byte {
 	return appendDone(b, decodeMetadata(m.trailer))
 }
 
-// vectors returns those of SPEC.md: what they are, and the bytes.
-func vectors(t testing.TB) map[string][]byte {
+// specVectors returns those of SPEC.md: what they are, and the bytes.
+func specVectors(t testing.TB) map[string][]byte {
 	spec, err := os.ReadFile("SPEC.md")
 	if err != nil {
 		t.Fatal(err)
@@ -69,11 +69,11 @@ func vectors(t testing.TB) map[string][]byte {
 	return found
 }
 
-func TestVectors(t *testing.T) {
+func TestSpecVectors(t *testing.T) {
 	names := map[byte]string{kindCall: "call", kindReply: "reply", kindError: "error", kindCancel: "cancel", kindGoaway: "goaway", kindPart: "part", kindOpen: "open",
 		kindItem: "item", kindEnd: "end", kindHeader: "header", kindDone: "done", kindCall2: "call", kindReply2: "reply", kindError2: "error"}
 	kinds := make(map[byte]bool)
-	for what, b := range vectors(t) {
+	for what, b := range specVectors(t) {
 		m, err := parseMessage(b[frameHeader:])
 		if err != nil || !bytes.Equal(appendMessage(nil, m), b) {
 			t.Errorf("%s: %+v, %v", what, m, err)
@@ -92,12 +92,12 @@ func TestVectors(t *testing.T) {
 	if len(kinds) != len(layouts)-1 {
 		t.Errorf("SPEC.md has vectors of %d kinds, of %d", len(kinds), len(layouts)-1)
 	}
-	b := vectors(t)[`call     id 1, "echo", 1000 us, "你好!!!"`]
+	b := specVectors(t)[`call     id 1, "echo", 1000 us, "你好!!!"`]
 	m, err := parseMessage(b[frameHeader:])
 	if err != nil || m.id != 1 || string(m.method) != "echo" || m.timeout != 1000 || string(m.body) != "\xa9你好!!!" {
 		t.Errorf("%+v, %v", m, err)
 	}
-	b = vectors(t)[`error    id 1, 8, executed, retry 1 ms, detail`]
+	b = specVectors(t)[`error    id 1, 8, executed, retry 1 ms, detail`]
 	m, err = parseMessage(b[frameHeader:])
 	if err != nil || m.code != ResourceExhausted || m.outcome != Executed || m.retry != 1000 || decodeDetails(m.details)[0].Name != "q" {
 		t.Errorf("%+v, %v", m, err)
@@ -191,7 +191,7 @@ func TestRefusedMessages(t *testing.T) {
 }
 
 func FuzzParseMessage(f *testing.F) {
-	for _, b := range vectors(f) {
+	for _, b := range specVectors(f) {
 		f.Add(b[frameHeader:])
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {

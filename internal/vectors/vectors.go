@@ -1,7 +1,7 @@
 // Package vectors reads and writes test vectors, one case a file: what transport/testdata/vectors and rpc/testdata/vectors hold.
 //
 // A file is lines "name: value", then blocks: a line "[name]" and lines of hex, at most 32 bytes each. A line that is empty or
-// begins with # says nothing. transport/testdata/vectors/README.md tells what the names mean.
+// begins with # says nothing. The README.md of each of these folders tells what the names mean.
 package vectors
 
 import (
