@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -95,7 +96,10 @@ func (s *items) item(m *message) (Raw, error) {
 		return nil, fail(ResourceExhausted, OutcomeUnknown, fmt.Sprintf("a message of %d bytes", len(m.body)), ErrTooLarge)
 	}
 	body, err := unpack(m.packed, m.body, s.limits)
-	if err == nil {
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return nil, fail(ResourceExhausted, OutcomeUnknown, fmt.Sprintf("a message of more than %d bytes", s.limits.MaxReceive), ErrTooLarge)
+	case err == nil:
 		err = Check(body)
 	}
 	return body, err

@@ -128,10 +128,12 @@ func (g *generator) calleeBodies() {
 	}
 	g.calleeError("compressed-bad-body", "a compressed call whose body is text that is not UTF-8", "B5", InvalidArgument, NotExecuted, accept,
 		in(pack(1, "\xbb\xa9\xf1\x9f\x48\x00\x00")), out(refusal(1, "bad message: text that is not UTF-8 at byte 0")))
-	bomb := "edc1411100000c0220cffeb9ccb5df52004b03" + strings.Repeat("00", 121) + "f00e"
 	g.calleeError("compressed-bomb", "142 bytes that are 131,077, over the receiver's limit", "W10", ResourceExhausted, NotExecuted, accept, also("limit", "65536"),
-		in(pack(1, string(g.unhex(bomb)))), out(errorMessage(1, ResourceExhausted, NotExecuted, "a request of more than 65536 bytes")))
+		in(pack(1, string(g.unhex(bomb131077)))), out(errorMessage(1, ResourceExhausted, NotExecuted, "a request of more than 65536 bytes")))
 }
+
+// bomb131077 is text of 131,072 bytes, compressed.
+var bomb131077 = "edc1411100000c0220cffeb9ccb5df52004b03" + strings.Repeat("00", 121) + "f00e"
 
 func (g *generator) calleeStreams() {
 	open := openOf(5, "echo", formStream)
@@ -155,14 +157,18 @@ func (g *generator) calleeStreams() {
 		out(failed("the message: rpc: bad message: it is compressed, and Options.CompressOver is not set here")))
 	g.callee("stream-compressed-accept", "a compressed item to a server that is set up for it", "ok", "W10", also("compress", "accept"),
 		in(open, append(appendItem(nil, packed, len(deflated40)), deflated40...)), out(echoedItem(textOf(strings.Repeat("a", 40)))), in(ending), out(done))
+	g.calleeError("stream-compressed-bomb", "an item of 142 bytes that are 131,077, over the receiver's limit", "W10", ResourceExhausted, Executed,
+		also("compress", "accept"), also("limit", "65536"), in(open, append(appendItem(nil, packed, len(bomb131077)/2), g.unhex(bomb131077)...)),
+		out(errorMessage(5, ResourceExhausted, Executed, "a message of more than 65536 bytes: "+ErrTooLarge.Error())))
 	full := textOf(strings.Repeat("x", 65_536-3))
 	g.callee("stream-item-at-limit", "an item as long as the receiver's limit", "ok", "W2", also("limit", "65536"), in(open, itemOf(full)), out(echoedItem(full)), in(ending), out(done))
 	watch := openOf(5, "sealmux.WatchHealth", formStream)
 	g.callee("stream-one-request", "a method with one request, until a cancel on the first stream ends it without an answer", "ok", "S2",
 		in(watch, itemOf("\xa0"), ending), out(itemOf(textOf("serving"))), onFirst(cancelOf(5)), out())
-	g.calleeError("stream-two-requests", "two requests where one is due", "S2", InvalidArgument, Executed,
-		in(watch, itemOf("\xa0"), itemOf("\xa0")), out(failed("one message was due, more came")))
-	g.calleeError("stream-no-request", "an end where a request is due", "S2", InvalidArgument, Executed, in(watch, ending), out(failed("one message was due, none came")))
+	g.calleeError("stream-two-requests", "two requests where one is due", "S2", InvalidArgument, NotExecuted,
+		in(watch, itemOf("\xa0"), itemOf("\xa0")), out(errorMessage(5, InvalidArgument, NotExecuted, "one message was due, more came")))
+	g.calleeError("stream-no-request", "an end where a request is due", "S2", InvalidArgument, NotExecuted, in(watch, ending),
+		out(errorMessage(5, InvalidArgument, NotExecuted, "one message was due, none came")))
 	refused := func(name, title, rule string, b ...[]byte) {
 		g.callee("refused-"+name, title, "refused", rule, in(b...))
 	}

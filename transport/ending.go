@@ -48,7 +48,7 @@ func lost(cause error) bool {
 func (s *Session) lastWords(err error) {
 	s.wind(err)
 	switch {
-	case errors.Is(err, ErrPeerClosed):
+	case errors.Is(err, ErrPeerClosed), errors.As(err, new(*AlertError)):
 		<-s.txDone // our own end goes out; the peer sends nothing more, so closing cannot cut it
 	case errors.Is(err, ErrRecord), errors.Is(err, ErrMisbehaved):
 		// Closing with unread input would reset the connection, and the alert with it.

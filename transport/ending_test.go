@@ -5,24 +5,9 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"testing"
-	"testing/synctest"
 	"time"
 )
-
-// bubble is synctest.Test for code that uses yamux, whose global pool of timers must not carry one over from
-// another bubble: three collections empty it.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	clean := func() {
-		for range 3 {
-			runtime.GC()
-		}
-	}
-	clean()
-	defer clean()
-	synctest.Test(t, f)
-}
 
 func pipePair(testing.TB) (net.Conn, net.Conn) { return net.Pipe() }
 

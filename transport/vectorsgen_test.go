@@ -57,6 +57,9 @@ type opponent struct {
 
 // TestVectorsAreMadeSo compares testdata/vectors with what the cases make, byte for byte.
 func TestVectorsAreMadeSo(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	made := make(map[string]*vectors.Case)
 	bubble(t, func(t *testing.T) {
 		for _, m := range slices.Concat(clientVectors(), serverVectors(), resumeVectors(), recordVectors(), sessionVectors()) {
