@@ -52,7 +52,7 @@ func TestHelloRefusedBeforeWork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			place, err := newGate(full, 0).enter(b.RemoteAddr(), nil) // no private-key operation can begin
+			place, err := newGate(full, 0).enter(b.RemoteAddr(), nil, nil) // no private-key operation can begin
 			if err != nil {
 				t.Fatal(err)
 			}
