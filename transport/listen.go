@@ -37,6 +37,7 @@ func Client(ctx context.Context, raw net.Conn, cfg *Config) (*Session, error) {
 		return err
 	})
 	if err != nil {
+		full.Peers.dismiss(out.from())
 		return nil, err
 	}
 	return newSession(raw, full, out, true), nil
@@ -59,6 +60,7 @@ func serve(ctx context.Context, raw net.Conn, full *Config, place *pass) (*Sessi
 		return err
 	})
 	if err != nil {
+		full.Peers.dismiss(out.from())
 		return nil, err
 	}
 	return newSession(raw, full, out, false), nil

@@ -55,10 +55,10 @@ func TrustFunc(admit func(ctx context.Context, key *PublicKey) (name string, err
 }
 
 // AuthorizedKeys trusts the public keys in a folder: each file ending in .pem holds one, and the rest of its name is the
-// peer's name. The folder is read anew in every handshake, and every five seconds while there are sessions: when a file is
-// removed, the sessions of its key end with ErrRevoked. A file that cannot be used is an error here, and later refuses every
-// peer, since a half-read list must not decide; sessions outlive that by a minute. Put files there by renaming them. Errors
-// match ErrKey.
+// peer's name. The folder is read anew in every handshake, and every five seconds (or, if that takes longer than 250 ms, 20 times
+// as long) while there are sessions: when a file is removed, the sessions of its key end with ErrRevoked. A file that cannot be
+// used is an error here, and later refuses every peer, since a half-read list must not decide; sessions outlive that by a minute.
+// Put files there by renaming them. Errors match ErrKey.
 func AuthorizedKeys(dir string) (*Trust, error) {
 	t := &Trust{list: func() (map[Fingerprint]string, error) { return readKeyDir(dir) }}
 	t.admit = t.admitListed
