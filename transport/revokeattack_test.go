@@ -196,3 +196,25 @@ func TestRecheckConcurrently(t *testing.T) {
 		mu.Unlock()
 	}
 }
+
+// A file that gets another name while the folder is read is the same key, and a link that leads nowhere is none.
+func TestRenamedWhileRead(t *testing.T) {
+	dir, _ := keyFolder(t, clientKeyForTest(), otherKeyForTest())
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, whole, err := readKeys(dir, entries); len(names) != 2 || !whole || err != nil {
+		t.Fatal(names, whole, err)
+	}
+	os.Rename(filepath.Join(dir, "b.pem"), filepath.Join(dir, "c.pem"))
+	if names, whole, err := readKeys(dir, entries); len(names) != 1 || whole || err != nil {
+		t.Fatal("it is not noticed", names, whole, err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "d.pem")); err != nil {
+		t.Skip(err)
+	}
+	if names, err := readKeyDir(dir); len(names) != 2 || err != nil {
+		t.Fatal(names, err)
+	}
+}
