@@ -117,6 +117,8 @@ func (s *Session) Open(ctx context.Context) (net.Conn, error) {
 	s.openMu.Lock()
 	defer s.openMu.Unlock()
 	if s.guard.lastID() >= math.MaxUint32-2 {
+		s.guard.opens.give(1)
+		s.guard.unacked.give(1)
 		return nil, ErrStreamsExhausted
 	}
 	ys, err := s.mux.OpenStream()
