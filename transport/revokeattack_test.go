@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -216,5 +217,54 @@ func TestRenamedWhileRead(t *testing.T) {
 	}
 	if names, err := readKeyDir(dir); len(names) != 2 || err != nil {
 		t.Fatal(names, err)
+	}
+}
+
+// Whoever is blocked on a stream of a session that is revoked is told why, on both sides, and nothing that comes later is delivered.
+func TestRevokedStreams(t *testing.T) {
+	var no atomic.Bool
+	trust := TrustFunc(func(context.Context, *PublicKey) (string, error) {
+		if no.Load() {
+			return "", errors.New("no more")
+		}
+		return "", nil
+	})
+	cs, ss := admitted(t, clientKeyForTest(), trust)
+	refused := func(err error) bool { return errors.Is(err, ErrUnauthorized) }
+	revoked := func(err error) bool { return errors.Is(err, ErrRevoked) }
+	full, theirs := streams(t, cs, ss)
+	empty, ours := streams(t, cs, ss)
+	var work sync.WaitGroup
+	blocked := func(what string, is func(error) bool, f func() error) {
+		work.Go(func() {
+			if err := f(); !is(err) {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	blocked("their Write", refused, func() error { _, err := full.Write(make([]byte, 64<<20)); return err })
+	blocked("their Read", refused, func() error { _, err := empty.Read(make([]byte, 1)); return err })
+	blocked("their Accept", refused, func() error { _, err := cs.Accept(); return err })
+	blocked("our Read", revoked, func() error { _, err := ours.Read(make([]byte, 1)); return err })
+	blocked("our Accept", revoked, func() error { _, err := ss.Accept(); return err })
+	no.Store(true)
+	if err := trust.Recheck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	empty.Write([]byte("x")) // as far as it still goes out
+	work.Wait()
+	for _, err := range []error{ss.Err(), func() error { _, err := ours.Write([]byte("x")); return err }(), func() error { _, err := ss.Open(t.Context()); return err }()} {
+		if !revoked(err) {
+			t.Error(err)
+		}
+	}
+	if n, err := io.Copy(io.Discard, ours); n != 0 || !revoked(err) {
+		t.Error(n, err)
+	}
+	if _, err := io.Copy(io.Discard, theirs); !revoked(err) { // what had come before may be read
+		t.Error(err)
+	}
+	if _, err := cs.Open(t.Context()); !refused(err) {
+		t.Error(err)
 	}
 }
