@@ -56,8 +56,9 @@ func (t *Trust) ask(ctx context.Context, key *PublicKey) (name string, g *guest,
 
 // Recheck asks for each live session whether its peer is still trusted, and ends those whose peer is not: with ErrRevoked here,
 // and ErrUnauthorized there. It is for a TrustFunc whose answer has changed; AuthorizedKeys looks at its folder by itself every
-// five seconds. Peers whose handshake is under way are asked for too, so that nobody is let in by an old answer. It returns ctx's error if that ended first, or what made the folder unreadable; then the sessions stay, the
-// folder's for a minute at most. Any number of goroutines may call it.
+// five seconds. Peers whose handshake is under way are asked for too, so that nobody is let in by an old answer. It returns
+// ctx's error if that ended first, or what made the folder unreadable; then the sessions stay, the folder's for a minute at
+// most. Any number of goroutines may call it.
 func (t *Trust) Recheck(ctx context.Context) error {
 	if t == nil {
 		return nil

@@ -253,7 +253,9 @@ func TestRevokedStreams(t *testing.T) {
 	}
 	empty.Write([]byte("x")) // as far as it still goes out
 	work.Wait()
-	for _, err := range []error{ss.Err(), func() error { _, err := ours.Write([]byte("x")); return err }(), func() error { _, err := ss.Open(t.Context()); return err }()} {
+	_, wrote := ours.Write([]byte("x"))
+	_, opened := ss.Open(t.Context())
+	for _, err := range []error{ss.Err(), wrote, opened} {
 		if !revoked(err) {
 			t.Error(err)
 		}
