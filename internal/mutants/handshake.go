@@ -58,8 +58,8 @@ var handshakeMutants = []mutant{
 
 	{"T", "sessions of a key that was removed", "transport/revoke.go", "		if _, ok := names[g.key.id]; !ok {", "		if _, ok := names[g.key.id]; !ok && false {", trustTests},
 	{"T", "sessions of a key that is trusted no more", "transport/revoke.go", "		case err != nil:\n			t.live.revoke(g)", "		case err != nil && false:\n			t.live.revoke(g)", trustTests},
-	{"T", "peers whose handshake is under way", "transport/revoke.go", "	if revoked {\n", "	if false {\n", trustTests},
-	{"T", "a reading that is older than the session", "transport/revoke.go", "	for _, g := range guests {", "	for _, g := range t.live.snapshot() {", trustTests},
+	{"T", "peers whose handshake is under way", "transport/revoke.go", "	if revoked {\n", "	if revoked && false {\n", trustTests},
+	{"T", "a reading that is older than the session", "transport/revoke.go", "	for _, g := range guests {", "	guests = t.live.snapshot()\n	for _, g := range guests {", trustTests},
 	{"T", "a folder that could not be read, long ago", "transport/revoke.go", "t.live.failing = time.Time{} // it has", "_ = t.live.failing // it has", trustTests},
 	{"T", "a list of keys that cannot be read any more", "transport/revoke.go", "return time.Since(r.failing) < recheckPatience", "return true", trustTests},
 	{"T", "a list of keys that cannot be read for a moment", "transport/revoke.go", "	if err != nil && t.live.vouches() {", "	if false {", trustTests},
