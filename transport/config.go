@@ -66,8 +66,9 @@ type Config struct {
 	// number in the handshake; its Open waits when it is reached. Default 1024.
 	MaxStreams int
 	// MaxHandshakes is how many connections of a Listener may be in their handshake at once, up to 65,536. Each holds one
-	// goroutine and at most one message of 4 KiB. When they are all in use, a new connection takes the place of one that has
-	// made the server wait the longest. Default 1024.
+	// goroutine and at most one message of 4 KiB. When they are all in use, a new connection takes the place of one that makes
+	// the server wait, of the source that has held places for the longest, all its own together; while all wait for the server,
+	// it waits too. Default 1024.
 	MaxHandshakes int
 	// MaxHandshakesPerSource is how many of them may be of one source. Beyond it a connection is refused with ErrBusy, unless
 	// one of the same source makes the server wait. Default: half of MaxHandshakes.

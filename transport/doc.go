@@ -87,7 +87,7 @@
 // Session.Close waits for all of them. A Listener has one that accepts, one that calls Config.HandshakeFailed, and one for each
 // handshake; its Close waits for them. An AuthorizedKeys has a timer while there are sessions that it has let in.
 //
-//	roster.mu        the sessions of a Trust               taken before nothing of ours
+//	roster.mu        the guests of a Trust                 taken before nothing of ours
 //	gate.mu          the handshakes of a Listener          taken before nothing of ours
 //	Stream.writing   one Write or final close at a time    taken before the others
 //	Session.openMu   stream ids in order on the wire       taken before guard.mu
@@ -99,6 +99,6 @@
 //
 // # Reading order
 //
-// SPEC.md, messages.go, handshakeclient.go and handshakeserver.go, gate.go, trust.go, revoke.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
+// SPEC.md, messages.go, handshakeclient.go and handshakeserver.go, gate.go, turns.go, trust.go, revoke.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
 // ending.go. Comments name the rules of SPEC.md: H for the handshake, K keys, R records, S streams.
 package transport

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +20,7 @@ const (
 	// What a failed handshake adds to its source's penalty. A source is kept out once it has penaltyLimit: 30 failures in a
 	// burst, after which it may try as much again. So it costs two private-key operations a second in the long run.
 	penaltyOperation = 500 * time.Millisecond // a private-key operation was spent on it
-	penaltyStall     = 500 * time.Millisecond // it held a place until its deadline, or until somebody else needed the place
+	penaltyStall     = 500 * time.Millisecond // it made us wait so long or longer; less if somebody needed the place before that
 	penaltyGarbage   = 100 * time.Millisecond // it was refused for what it sent
 	penaltyLimit     = 15 * time.Second       // OpenSSH's "min"
 
@@ -36,10 +37,11 @@ type gate struct {
 	mu      sync.Mutex // protects all below, and each pass and source
 	places  int        // in use
 	sources map[string]*source
-	freed   chan struct{} // token: a place was given back
-	swept   time.Time     // when sources were last looked through
-	lane    int           // private-key operations that may begin now
-	ring    []*source     // those with turns, the next one first
+	holders map[*source]struct{} // those with places, which are few beside all that are remembered
+	freed   chan struct{}        // token: a place was given back, or its holder has begun to make us wait
+	swept   time.Time            // when sources were last looked through
+	lane    int                  // private-key operations that may begin now
+	ring    []*source            // those with turns, the next one first
 }
 
 // A source is where connections come from: an address, or a group of them.
@@ -47,7 +49,7 @@ type source struct {
 	name    string
 	limited bool    // false for the nameless source, such as Unix sockets
 	passes  []*pass // in the order in which they began to wait
-	turns   []*turn
+	turns   []turn
 	until   time.Time // when its penalty, which fades as time goes by, is 0
 	barred  bool      // until then
 }
@@ -57,19 +59,15 @@ type pass struct {
 	gate   *gate
 	from   *source
 	evict  context.CancelCauseFunc
-	busy   bool // it waits for us, not for its peer
-	worked bool // a private-key operation was spent on it
-}
-
-// A turn is a place in the queue for private-key operations.
-type turn struct {
-	ready chan struct{} // closed when it has come
-	gone  bool
+	came   time.Time
+	since  time.Time // when it began to wait for its peer
+	busy   bool      // it waits for us, not for its peer
+	worked bool      // a private-key operation was spent on it
 }
 
 func newGate(cfg *Config, lane int) *gate {
 	return &gate{limit: cfg.MaxHandshakes, perSource: cfg.MaxHandshakesPerSource, sourceOf: cfg.HandshakeSource,
-		sources: make(map[string]*source), freed: make(chan struct{}, 1), lane: lane}
+		sources: make(map[string]*source), holders: make(map[*source]struct{}), freed: make(chan struct{}, 1), lane: lane}
 }
 
 // defaultSource names an IPv4 address itself, and an IPv6 address by the /64 that its owner has all of.
@@ -86,9 +84,25 @@ func defaultSource(addr net.Addr) string {
 	return ip.String()
 }
 
-// enter gives a connection a place. evict is called, with an error that says why, if it loses it. The error matches ErrBusy.
-func (g *gate) enter(addr net.Addr, evict context.CancelCauseFunc) (*pass, error) {
+// enter gives a connection a place. It waits until there is one: one that is free, or one whose holder makes us wait. evict is
+// called, with an error that says why, if it loses it. The error matches ErrBusy, or net.ErrClosed if stop closes first.
+func (g *gate) enter(addr net.Addr, evict context.CancelCauseFunc, stop <-chan struct{}) (*pass, error) {
 	name := g.sourceOf(addr)
+	for {
+		p, err := g.tryEnter(name, evict)
+		if p != nil || err != nil {
+			return p, err
+		}
+		select {
+		case <-g.freed:
+		case <-stop:
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+// tryEnter returns neither a pass nor an error if there is no place now.
+func (g *gate) tryEnter(name string, evict context.CancelCauseFunc) (*pass, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
@@ -96,50 +110,41 @@ func (g *gate) enter(addr net.Addr, evict context.CancelCauseFunc) (*pass, error
 	if from != nil && from.barredLocked(now) {
 		return nil, fmt.Errorf("%w: too many failed handshakes from %s, for another %v", ErrBusy, name, from.until.Sub(now).Round(time.Second))
 	}
+	if from != nil && from.limited && len(from.passes) >= g.perSource && !from.giveWayLocked() {
+		return nil, fmt.Errorf("%w: %d handshakes from %s are in progress", ErrBusy, len(from.passes), name)
+	}
+	if g.places >= g.limit && !g.slowestLocked(now).giveWayLocked() {
+		return nil, nil
+	}
 	if from == nil {
 		from = &source{name: name, limited: name != ""}
 		g.makeRoomLocked(now)
 		g.sources[name] = from
 	}
-	if from.limited && len(from.passes) >= g.perSource && !from.giveWayLocked() {
-		return nil, fmt.Errorf("%w: %d handshakes from %s are in progress", ErrBusy, len(from.passes), name)
-	}
-	if g.places >= g.limit {
-		if largest := g.largestLocked(); largest != nil {
-			largest.giveWayLocked()
-		}
-	}
-	p := &pass{gate: g, from: from, evict: evict}
+	p := &pass{gate: g, from: from, evict: evict, came: now, since: now}
 	from.passes = append(from.passes, p)
+	g.holders[from] = struct{}{}
 	g.places++
 	return p, nil
 }
 
-// open waits until there is a place: one that is free, or one whose holder makes us wait. It returns false if stop closes first.
-func (g *gate) open(stop <-chan struct{}) bool {
-	for {
-		g.mu.Lock()
-		room := g.places < g.limit || g.largestLocked() != nil
-		g.mu.Unlock()
-		if room {
-			return true
+// slowestLocked is, of the sources that have a place to give, the one that has held places for the longest, all of them
+// together: so neither many connections from one address nor a few from each of many push out those who answer soon.
+func (g *gate) slowestLocked(now time.Time) (slowest *source) {
+	var most time.Duration
+	for from := range g.holders {
+		if from.waiterLocked() < 0 {
+			continue
 		}
-		select {
-		case <-g.freed:
-		case <-stop:
-			return false
+		var held time.Duration
+		for _, p := range from.passes {
+			held += now.Sub(p.came)
 		}
-	}
-}
-
-// largestLocked is the source with the most places of those that have one to give.
-func (g *gate) largestLocked() (largest *source) {
-	for _, from := range g.sources {
-		if (largest == nil || len(from.passes) > len(largest.passes)) && from.waiterLocked() >= 0 {
-			largest = from
+		if slowest == nil || held > most {
+			slowest, most = from, held
 		}
 	}
-	return largest
+	return slowest
 }
 
 // waiterLocked finds the pass that has waited for its peer for the longest, -1 if none does.
@@ -154,6 +159,9 @@ func (s *source) waiterLocked() int {
 
 // giveWayLocked takes a place from a connection whose peer makes us wait, and reports whether there was one.
 func (s *source) giveWayLocked() bool {
+	if s == nil {
+		return false
+	}
 	i := s.waiterLocked()
 	if i < 0 {
 		return false
@@ -166,14 +174,17 @@ func (s *source) giveWayLocked() bool {
 
 // removeLocked gives a place back, once.
 func (p *pass) removeLocked() {
-	for i, other := range p.from.passes {
-		if other == p {
-			p.from.passes = append(p.from.passes[:i], p.from.passes[i+1:]...)
-			p.gate.places--
-			notify(p.gate.freed)
-			return
-		}
+	i := slices.Index(p.from.passes, p)
+	if i < 0 {
+		return
 	}
+	p.from.passes = slices.Delete(p.from.passes, i, i+1)
+	if len(p.from.passes) == 0 {
+		p.from.passes = nil // a source is remembered for long, and may have had many
+		delete(p.gate.holders, p.from)
+	}
+	p.gate.places--
+	notify(p.gate.freed)
 }
 
 // makeRoomLocked forgets sources that are of no more interest, and if need be any that have no connection here.
@@ -219,17 +230,19 @@ func (p *pass) leave(err error) {
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
 	p.removeLocked()
+	now := time.Now()
 	by := time.Duration(0)
 	switch {
 	case err == nil:
 	case p.worked:
 		by = penaltyOperation
+	case errors.Is(err, os.ErrDeadlineExceeded) && p.busy: // it is us who took too long
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		by = penaltyStall
+		by = min(penaltyStall, now.Sub(p.since))
 	case !errors.Is(err, ErrTruncated): // who only knocks, as a health check does, costs nothing
 		by = penaltyGarbage
 	}
-	p.from.punishLocked(time.Now(), by)
+	p.from.punishLocked(now, by)
 	if len(p.from.passes) == 0 && p.from.until.IsZero() && p.gate.sources[p.from.name] == p.from { // not forgotten, and there anew
 		delete(p.gate.sources, p.from.name)
 	}
@@ -247,34 +260,13 @@ func (p *pass) works(busy bool) {
 
 func (p *pass) worksLocked(busy bool) {
 	p.busy = busy
-	passes := p.from.passes
-	for i, other := range passes {
-		if !busy && other == p { // it begins to wait: last of all
-			copy(passes[i:], passes[i+1:])
-			passes[len(passes)-1] = p
-			return
-		}
+	i := slices.Index(p.from.passes, p)
+	if busy || i < 0 {
+		return
 	}
-}
-
-// operate runs a private-key operation when its turn has come: sources take turns, so that one with many connections does not
-// hold up the others.
-func (p *pass) operate(ctx context.Context, operation func()) error {
-	if p == nil {
-		operation()
-		return nil
-	}
-	t := p.gate.queue(p)
-	select {
-	case <-t.ready:
-	case <-ctx.Done():
-		if p.gate.abandon(t) {
-			return context.Cause(ctx)
-		}
-	}
-	defer p.gate.done(p)
-	operation()
-	return nil
+	p.since = time.Now()
+	p.from.passes = append(slices.Delete(p.from.passes, i, i+1), p) // it begins to wait: last of all
+	notify(p.gate.freed)
 }
 
 func later(a, b time.Time) time.Time {
@@ -282,54 +274,4 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func (g *gate) queue(p *pass) *turn {
-	t := &turn{ready: make(chan struct{})}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p.worksLocked(true)
-	p.worked = true
-	if p.from.turns = append(p.from.turns, t); len(p.from.turns) == 1 {
-		g.ring = append(g.ring, p.from)
-	}
-	g.serveLocked()
-	return t
-}
-
-// abandon gives a turn up, unless it has come.
-func (g *gate) abandon(t *turn) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	select {
-	case <-t.ready:
-		return false
-	default:
-		t.gone = true
-		return true
-	}
-}
-
-func (g *gate) done(p *pass) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p.worksLocked(false)
-	g.lane++
-	g.serveLocked()
-}
-
-// serveLocked begins as many operations as may run.
-func (g *gate) serveLocked() {
-	for g.lane > 0 && len(g.ring) > 0 {
-		from := g.ring[0]
-		g.ring = g.ring[1:]
-		t := from.turns[0]
-		if from.turns = from.turns[1:]; len(from.turns) > 0 {
-			g.ring = append(g.ring, from)
-		}
-		if !t.gone {
-			g.lane--
-			close(t.ready)
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,9 @@ func gateFor(t *testing.T, limit, perSource, lane int) *gate {
 	return newGate(full, lane)
 }
 
+// closed is for those who do not wait.
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 // A comer is a connection at the gate.
 type comer struct {
 	*pass
@@ -44,47 +48,59 @@ type comer struct {
 
 func come(g *gate, from string) *comer {
 	c := new(comer)
-	c.pass, c.err = g.enter(name(from), func(cause error) { c.evicted = cause })
+	c.pass, c.err = g.enter(name(from), func(cause error) { c.evicted = cause }, closed)
 	return c
 }
 
-// Whoever makes the server wait loses his place first, of the source that has the most.
+// Whoever makes the server wait loses his place first, of the source that has held places for the longest.
 func TestGateGivesWay(t *testing.T) {
-	g := gateFor(t, 4, 3, 1)
-	open := func() bool {
-		now := make(chan struct{})
-		close(now)
-		return g.open(now)
-	}
-	one, two, three := come(g, "a"), come(g, "a"), come(g, "b")
-	four := come(g, "a")
-	one.works(true)
-	one.works(false) // it has sent something: now two has waited for the longest
-	if five := come(g, "b"); five.err != nil || two.evicted == nil || one.evicted != nil || four.evicted != nil || three.evicted != nil {
-		t.Error("full: not the oldest of the largest source", five.err, one, two, three, four)
-	}
-	if six := come(g, "a"); six.err != nil || four.evicted == nil { // a has one, four, b has three, five; four waits longer
-		t.Error(six.err, four)
-	}
-	for _, p := range g.sources["a"].passes {
-		p.works(true)
-	}
-	for _, p := range g.sources["b"].passes {
-		p.works(true)
-	}
-	if open() {
-		t.Error("it is full of connections that wait for us")
-	}
-	waits := make(chan bool)
-	go func() { waits <- g.open(nil) }()
-	three.leave(nil)
-	three.leave(nil) // once is enough
-	if !<-waits || g.places != 3 {
-		t.Error("a place was given back", g.places)
-	}
-	g = gateFor(t, 10, 2, 1)
-	one, two = come(g, "a"), come(g, "a")
-	if three = come(g, "a"); three.err != nil || one.evicted == nil || !errors.Is(one.evicted, ErrHandshakeTimeout) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gateFor(t, 4, 3, 1)
+		next := func(from string) *comer {
+			time.Sleep(time.Second)
+			return come(g, from)
+		}
+		one, two, three, four := next("a"), next("a"), next("b"), next("a")
+		one.works(true)
+		one.works(false) // it has sent something: now two has waited for the longest
+		if five := next("b"); five.err != nil || two.evicted == nil || one.evicted != nil || four.evicted != nil || three.evicted != nil {
+			t.Error("full: not the oldest of the source that holds the most", five.err, one, two, three, four)
+		}
+		if six := next("a"); six.err != nil || four.evicted == nil { // of a there were one and four, which waits longer
+			t.Error(six.err, four)
+		}
+		for _, from := range g.sources {
+			for _, p := range slices.Clone(from.passes) {
+				p.works(true)
+			}
+		}
+		if seven := next("c"); !errors.Is(seven.err, net.ErrClosed) || g.sources["c"] != nil {
+			t.Error("it is full of connections that wait for us", seven.err)
+		}
+		come := make(chan error)
+		wait := func() {
+			_, err := g.enter(name("c"), func(error) {}, nil)
+			come <- err
+		}
+		go wait()
+		synctest.Wait()
+		three.leave(nil)
+		three.leave(nil) // once is enough
+		if err := <-come; err != nil || g.places != 4 {
+			t.Error("a place was given back", err, g.places)
+		}
+		g.sources["c"].passes[0].works(true)
+		go wait()
+		synctest.Wait()
+		one.works(false)
+		if err := <-come; err != nil || one.evicted == nil {
+			t.Error("one makes us wait", err, one.evicted)
+		}
+	})
+	g := gateFor(t, 10, 2, 1)
+	one, two := come(g, "a"), come(g, "a")
+	three := come(g, "a")
+	if three.err != nil || one.evicted == nil || !errors.Is(one.evicted, ErrHandshakeTimeout) {
 		t.Error(three.err, one.evicted)
 	}
 	two.works(true)
@@ -138,7 +154,7 @@ func TestGateTakesTurns(t *testing.T) {
 		for from := range order {
 			got = append(got, from)
 		}
-		if all := strings.Join(got, " "); all != "a gone a b c b a" {
+		if all := strings.Join(got, " "); all != "a gone a b c a b" {
 			t.Error(all)
 		}
 		if g.lane != 1 || g.places != 0 || len(g.ring) != 0 {
@@ -154,21 +170,23 @@ func TestGatePenalties(t *testing.T) {
 		what   string
 		source string
 		worked bool
+		held   time.Duration // for how long it made us wait
 		err    error
 		every  time.Duration
 		times  int // after which it is out; 0: never
 	}{
-		{"a burst that costs operations", "a", true, bad, 0, 30},
-		{"one that cuts after an operation", "a", true, truncated, 0, 30},
-		{"unauthorized", "a", true, ErrUnauthorized, 0, 30},
-		{"stalls", "a", false, ErrHandshakeTimeout, 0, 30},
-		{"gives way", "a", false, errGiveWay, 0, 30},
-		{"garbage", "a", false, ErrNotSealmux, 0, 150},
-		{"two a second", "a", true, bad, 500 * time.Millisecond, 0},
-		{"three a second", "a", true, bad, 333 * time.Millisecond, 88},
-		{"knocks", "a", false, truncated, 0, 0},
-		{"comes in", "a", true, nil, 0, 0},
-		{"has no source", "", true, bad, 0, 0},
+		{"a burst that costs operations", "a", true, 0, bad, 0, 30},
+		{"one that cuts after an operation", "a", true, 0, truncated, 0, 30},
+		{"unauthorized", "a", true, 0, ErrUnauthorized, 0, 30},
+		{"stalls", "a", false, 10 * time.Second, ErrHandshakeTimeout, 0, 30},
+		{"gives way", "a", false, time.Second, errGiveWay, 0, 30},
+		{"gives way soon", "a", false, 10 * time.Millisecond, errGiveWay, 0, 0},
+		{"garbage", "a", false, 0, ErrNotSealmux, 0, 150},
+		{"two a second", "a", true, 0, bad, 500 * time.Millisecond, 0},
+		{"three a second", "a", true, 0, bad, 333 * time.Millisecond, 88},
+		{"knocks", "a", false, 0, truncated, 0, 0},
+		{"comes in", "a", true, 0, nil, 0, 0},
+		{"has no source", "", true, 0, bad, 0, 0},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -176,7 +194,7 @@ func TestGatePenalties(t *testing.T) {
 				try := func() error {
 					p := come(g, c.source)
 					if p.err == nil {
-						p.worked = c.worked
+						p.worked, p.since = c.worked, p.since.Add(-c.held)
 						p.leave(c.err)
 					}
 					return p.err

@@ -20,10 +20,19 @@ type outcome struct {
 	send, receive *cipherState
 	exporter      []byte
 	peer          Peer
-	maxStreams    int // the peer's limit on our open streams
+	guest         *guest // with the Trust that has admitted it, nil if that never changes
+	maxStreams    int    // the peer's limit on our open streams
 	resumed       bool
 	ticket        []byte         // what a server has still to give; nil if nothing
 	awaited       *awaitedTicket // what a client does with it; nil if it has it, or wants none
+}
+
+// from is the guest that it admitted, nil if it came to nothing before.
+func (out *outcome) from() *guest {
+	if out == nil {
+		return nil
+	}
+	return out.guest
 }
 
 // withDeadline runs a handshake against one deadline and the context, on any exit of which no goroutine is

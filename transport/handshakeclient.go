@@ -18,6 +18,7 @@ type clientRole struct {
 
 	server *PublicKey
 	name   string
+	guest  *guest
 	dh     *ecdh.PrivateKey
 	kem    *mlkem.DecapsulationKey768
 
@@ -30,8 +31,13 @@ func clientHandshake(ctx context.Context, raw net.Conn, cfg *Config) (*outcome, 
 	return (&clientRole{ctx: ctx, raw: raw, cfg: cfg, log: newTranscript()}).play()
 }
 
-func (h *clientRole) play() (*outcome, error) {
-	defer func() { clear(h.secret) }()
+func (h *clientRole) play() (out *outcome, err error) {
+	defer func() {
+		clear(h.secret)
+		if err != nil {
+			h.cfg.Peers.dismiss(h.guest)
+		}
+	}()
 	if err := h.shares(); err != nil {
 		return nil, err
 	}
@@ -63,8 +69,7 @@ func (h *clientRole) greet() ([]byte, error) {
 			break // and refused: a second might be too, and would cost another round trip
 		}
 	}
-	var err error
-	if h.server, h.name, err = serverKey(h.ctx, h.raw, trust, h.log); err != nil { // H3, H4
+	if err := h.serverKey(); err != nil { // H3, H4
 		return nil, err
 	}
 	if !tried && len(trust.pins) == 0 { // who the server is had to be asked first
@@ -149,7 +154,7 @@ func (h *clientRole) finish(body []byte) (*outcome, error) {
 	}
 	keys := deriveSession(handshake, h.log.sum())
 	out := &outcome{send: newCipherState(keys.client), receive: newCipherState(keys.server), exporter: keys.exporter,
-		peer: Peer{Key: h.server, Name: h.name, Addr: h.raw.RemoteAddr()}, maxStreams: int(params.maxStreams), resumed: h.resumed}
+		peer: Peer{Key: h.server, Name: h.name, Addr: h.raw.RemoteAddr()}, guest: h.guest, maxStreams: int(params.maxStreams), resumed: h.resumed}
 	if h.cfg.Tickets != nil {
 		out.awaited = &awaitedTicket{h.cfg.Tickets, h.owner(h.server.id), h.server, resumptionSecret(handshake, h.log.sum())}
 	}
@@ -190,27 +195,27 @@ func (h *clientRole) open(body []byte) (handshake *expander, shares []byte, para
 
 // serverKey settles which key the client addresses. With one pinned key it is that one; with several, or
 // with fingerprints only, the server is asked, and what it offers is believed only if the Trust admits it.
-func serverKey(ctx context.Context, raw net.Conn, trust *Trust, log transcript) (*PublicKey, string, error) {
+func (h *clientRole) serverKey() error {
+	trust := h.cfg.Peers
 	if len(trust.known) == 1 && len(trust.pins) == 1 {
-		return trust.known[0], "", nil
+		h.server = trust.known[0]
+		return nil
 	}
-	if err := send(raw, log, typeKeyRequest, appendKeyRequest(nil, trust.pins)); err != nil {
-		return nil, "", err
+	if err := send(h.raw, h.log, typeKeyRequest, appendKeyRequest(nil, trust.pins)); err != nil {
+		return err
 	}
-	body, err := receive(raw, typeKeyOffer)
+	body, err := receive(h.raw, typeKeyOffer)
 	if err != nil {
-		return nil, "", explain(err, trust)
+		return explain(err, trust)
 	}
-	log.add(message(typeKeyOffer, body))
-	key, err := parseSPKI(body)
-	if err != nil {
-		return nil, "", reject(raw, ErrHandshake)
+	h.log.add(message(typeKeyOffer, body))
+	if h.server, err = parseSPKI(body); err != nil {
+		return reject(h.raw, ErrHandshake)
 	}
-	name, err := trust.admits(ctx, key)
-	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", &ServerKeyError{Pinned: trust.pins, Offered: key.id}, err)
+	if h.name, h.guest, err = trust.ask(h.ctx, h.server); err != nil {
+		return fmt.Errorf("%w: %w", &ServerKeyError{Pinned: trust.pins, Offered: h.server.id}, err)
 	}
-	return key, name, nil
+	return nil
 }
 
 // awaitVerdict reads the server's first record, which says whether it admits our key. Without it a refused

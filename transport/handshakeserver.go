@@ -177,7 +177,7 @@ func (h *serverRole) finish(hello *clientHello, handshake *expander, shares []by
 	keys := deriveSession(handshake, h.log.sum())
 	out := &outcome{send: newCipherState(keys.server), receive: newCipherState(keys.client), exporter: keys.exporter,
 		peer: Peer{Key: client, Addr: h.raw.RemoteAddr()}, maxStreams: int(finished.maxStreams), resumed: h.ticket != nil}
-	if out.peer.Name, err = h.cfg.Peers.admits(h.ctx, client); err != nil {
+	if out.peer.Name, out.guest, err = h.cfg.Peers.ask(h.ctx, client); err != nil {
 		return nil, refuse(h.raw, out, err)
 	}
 	if finished.wantTicket && h.cfg.TicketKeys != nil {

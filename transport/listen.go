@@ -37,6 +37,7 @@ func Client(ctx context.Context, raw net.Conn, cfg *Config) (*Session, error) {
 		return err
 	})
 	if err != nil {
+		full.Peers.dismiss(out.from())
 		return nil, err
 	}
 	return newSession(raw, full, out, true), nil
@@ -59,6 +60,7 @@ func serve(ctx context.Context, raw net.Conn, full *Config, place *pass) (*Sessi
 		return err
 	})
 	if err != nil {
+		full.Peers.dismiss(out.from())
 		return nil, err
 	}
 	return newSession(raw, full, out, false), nil
@@ -114,11 +116,13 @@ func NewListener(inner net.Listener, cfg *Config) (*Listener, error) {
 // run accepts connections until the Listener is closed. Running out of file descriptors is waited out.
 func (l *Listener) run() {
 	var pause time.Duration
-	for l.gate.open(l.ctx.Done()) {
+	for l.ctx.Err() == nil {
 		raw, err := l.inner.Accept()
 		if err != nil {
-			if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			if errors.Is(err, net.ErrClosed) {
 				l.cancel()
+			}
+			if l.ctx.Err() != nil {
 				return
 			}
 			l.report(nil, err)
@@ -130,7 +134,7 @@ func (l *Listener) run() {
 		}
 		pause = 0
 		ctx, evict := context.WithCancelCause(l.ctx)
-		place, err := l.gate.enter(raw.RemoteAddr(), evict)
+		place, err := l.gate.enter(raw.RemoteAddr(), evict, l.ctx.Done())
 		if err != nil {
 			evict(nil)
 			l.report(raw.RemoteAddr(), err)
@@ -146,7 +150,7 @@ func (l *Listener) run() {
 
 // turnAway tells a connection that it gets no place, if that needs no waiting.
 func turnAway(raw net.Conn, err error) {
-	raw.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	raw.SetDeadline(time.Now().Add(time.Millisecond)) // for reading too: a tls.Conn reads before it writes
 	rejectWith(raw, alertMessage{code: AlertBusy}, err)
 	raw.Close()
 }

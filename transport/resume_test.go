@@ -280,7 +280,7 @@ func TestResumePassesGate(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	place, err := newGate(full, 0).enter(b.RemoteAddr(), nil) // no private-key operation can begin
+	place, err := newGate(full, 0).enter(b.RemoteAddr(), nil, nil) // no private-key operation can begin
 	if err != nil {
 		t.Fatal(err)
 	}

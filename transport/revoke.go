@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,18 +19,46 @@ const (
 	recheckPatience = time.Minute
 )
 
-// A roster is the live sessions of a Trust.
+// A roster is the guests of a Trust.
 type roster struct {
-	mu       sync.Mutex
-	sessions map[*Session]struct{}
-	timer    *time.Timer // of AuthorizedKeys, while there are sessions
-	failing  time.Time   // since when the list cannot be read; zero while it can
+	mu      sync.Mutex // protects all below, and each guest
+	guests  map[*guest]struct{}
+	inside  int         // those with a session
+	timer   *time.Timer // of AuthorizedKeys, while there are sessions
+	failing time.Time   // since when the list cannot be read; zero while it can
+}
+
+// A guest is a peer about which a Trust was asked: from before it answers, so that no change of the answer is missed, until its
+// session has ended, or its handshake has failed.
+type guest struct {
+	key     *PublicKey
+	session *Session // nil in the handshake
+	revoked bool     // since it was asked about
+}
+
+// ask is admits for a handshake. What comes of the guest is told by enter, or by dismiss.
+func (t *Trust) ask(ctx context.Context, key *PublicKey) (name string, g *guest, err error) {
+	if t != nil && !t.anyone && !t.fixed {
+		g = &guest{key: key}
+		t.live.mu.Lock()
+		if t.live.guests == nil {
+			t.live.guests = make(map[*guest]struct{})
+		}
+		t.live.guests[g] = struct{}{}
+		t.live.mu.Unlock()
+	}
+	if name, err = t.admits(ctx, key); err != nil {
+		t.dismiss(g)
+		return "", nil, err
+	}
+	return name, g, nil
 }
 
 // Recheck asks for each live session whether its peer is still trusted, and ends those whose peer is not: with ErrRevoked here,
 // and ErrUnauthorized there. It is for a TrustFunc whose answer has changed; AuthorizedKeys looks at its folder by itself every
-// five seconds. It returns ctx's error if that ended first, or what made the folder unreadable; then the sessions stay, the
-// folder's for a minute at most. Any number of goroutines may call it.
+// five seconds. Peers whose handshake is under way are asked for too, so that nobody is let in by an old answer. It returns
+// ctx's error if that ended first, or what made the folder unreadable; then the sessions stay, the folder's for a minute at
+// most. Any number of goroutines may call it.
 func (t *Trust) Recheck(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -36,13 +66,13 @@ func (t *Trust) Recheck(ctx context.Context) error {
 	if t.list != nil {
 		return t.recheckList()
 	}
-	for s := range t.live.snapshot() {
-		_, err := t.admits(ctx, s.peer.Key)
+	for _, g := range t.live.snapshot() {
+		_, err := t.admits(ctx, g.key)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			s.wind(ErrRevoked)
+			t.live.revoke(g)
 		}
 	}
 	return nil
@@ -50,13 +80,14 @@ func (t *Trust) Recheck(ctx context.Context) error {
 
 // recheckList is Recheck of AuthorizedKeys, which reads the folder once for all.
 func (t *Trust) recheckList() error {
+	guests := t.live.snapshot() // first: of who comes later, a later reading has told
 	names, err := t.list()
 	if err != nil && t.live.vouches() {
 		return err
 	}
-	for s := range t.live.snapshot() {
-		if _, ok := names[s.peer.Fingerprint()]; !ok {
-			s.wind(ErrRevoked)
+	for _, g := range guests {
+		if _, ok := names[g.key.id]; !ok {
+			t.live.revoke(g)
 		}
 	}
 	if err == nil {
@@ -77,44 +108,61 @@ func (r *roster) vouches() bool {
 	return time.Since(r.failing) < recheckPatience
 }
 
-func (r *roster) snapshot() map[*Session]struct{} {
+func (r *roster) snapshot() []*guest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make(map[*Session]struct{}, len(r.sessions))
-	for s := range r.sessions {
-		all[s] = struct{}{}
-	}
-	return all
+	return slices.Collect(maps.Keys(r.guests))
 }
 
-// enter lists a session, if what the Trust says of it may change.
+// revoke ends the session of a guest, or the one that it is about to have.
+func (r *roster) revoke(g *guest) {
+	r.mu.Lock()
+	g.revoked = true
+	s := g.session
+	r.mu.Unlock()
+	if s != nil {
+		s.wind(ErrRevoked)
+	}
+}
+
+// enter is called once for each session, when it has begun.
 func (t *Trust) enter(s *Session) {
-	if t == nil || t.anyone || t.fixed {
+	if s.guest == nil {
 		return
 	}
 	t.live.mu.Lock()
-	defer t.live.mu.Unlock()
-	if s.ended() {
-		return // leave has been, or will find nothing
+	revoked := s.guest.revoked
+	if !s.ended() { // else leave has been, or will find nothing
+		s.guest.session = s
+		if t.live.inside++; t.live.inside == 1 {
+			t.live.failing = time.Time{} // it has been read just now
+		}
+		if t.list != nil && t.live.timer == nil {
+			t.live.timer = time.AfterFunc(recheckInterval, t.tick)
+		}
 	}
-	if t.live.sessions == nil {
-		t.live.sessions = make(map[*Session]struct{})
-	}
-	t.live.sessions[s] = struct{}{}
-	if t.list != nil && t.live.timer == nil {
-		t.live.timer = time.AfterFunc(recheckInterval, t.tick)
+	t.live.mu.Unlock()
+	if revoked {
+		s.wind(ErrRevoked)
 	}
 }
 
 // leave is called once, when the session has ended.
-func (t *Trust) leave(s *Session) {
-	if t == nil {
+func (t *Trust) leave(s *Session) { t.dismiss(s.guest) }
+
+// dismiss forgets a guest, nil or one that is forgotten already too.
+func (t *Trust) dismiss(g *guest) {
+	if g == nil {
 		return
 	}
 	t.live.mu.Lock()
 	defer t.live.mu.Unlock()
-	delete(t.live.sessions, s)
-	if len(t.live.sessions) == 0 && t.live.timer != nil {
+	delete(t.live.guests, g)
+	if g.session == nil {
+		return
+	}
+	g.session = nil
+	if t.live.inside--; t.live.inside == 0 && t.live.timer != nil {
 		t.live.timer.Stop()
 		t.live.timer = nil
 	}

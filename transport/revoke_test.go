@@ -68,8 +68,8 @@ func TestRevoked(t *testing.T) {
 			t.Error(stays.Err())
 		}
 		stays.Close()
-		if len(trust.live.sessions) != 0 || trust.live.timer != nil {
-			t.Error("the Trust keeps", trust.live.sessions, trust.live.timer)
+		if len(trust.live.guests) != 0 || trust.live.inside != 0 || trust.live.timer != nil {
+			t.Error("the Trust keeps", trust.live.guests, trust.live.inside, trust.live.timer)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // What a server answers to a ClientHello whose form is good and whose content is not: an alert, before it has spent a
@@ -52,7 +53,7 @@ func TestHelloRefusedBeforeWork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			place, err := newGate(full, 0).enter(b.RemoteAddr(), nil) // no private-key operation can begin
+			place, err := newGate(full, 0).enter(b.RemoteAddr(), nil, nil) // no private-key operation can begin
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,8 +165,13 @@ func TestStreamIDsRunOut(t *testing.T) {
 	cs.guard.mu.Lock()
 	cs.guard.lastOurs = math.MaxUint32 - 2
 	cs.guard.mu.Unlock()
-	if _, err := cs.Open(t.Context()); err != ErrStreamsExhausted {
-		t.Fatal(err)
+	for i := range DefaultMaxStreams + 1 { // whoever asks again is not kept waiting either
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := cs.Open(ctx)
+		cancel()
+		if err != ErrStreamsExhausted {
+			t.Fatal(i, err)
+		}
 	}
 	o.Write([]byte("x"))
 	if _, err := p.Read(make([]byte, 1)); err != nil {

@@ -42,6 +42,7 @@ type Session struct {
 	muxed chan struct{} // closed once mux is set
 
 	peer     Peer
+	guest    *guest
 	exporter []byte
 	resumed  bool
 
@@ -62,7 +63,7 @@ const streamCloseTimeout = 10 * time.Second
 
 // newSession runs yamux over the records. It cannot fail: the configuration below is constant and valid.
 func newSession(raw net.Conn, cfg *Config, out *outcome, client bool) *Session {
-	s := &Session{cfg: cfg, peer: out.peer, exporter: out.exporter, resumed: out.resumed,
+	s := &Session{cfg: cfg, peer: out.peer, guest: out.guest, exporter: out.exporter, resumed: out.resumed,
 		muxed: make(chan struct{}), done: make(chan struct{}), txDone: make(chan struct{})}
 	s.conn = newConn(raw, out)
 	s.guard = newGuard(s, s.conn, client, out.maxStreams)
@@ -116,6 +117,8 @@ func (s *Session) Open(ctx context.Context) (net.Conn, error) {
 	s.openMu.Lock()
 	defer s.openMu.Unlock()
 	if s.guard.lastID() >= math.MaxUint32-2 {
+		s.guard.opens.give(1)
+		s.guard.unacked.give(1)
 		return nil, ErrStreamsExhausted
 	}
 	ys, err := s.mux.OpenStream()

@@ -55,10 +55,10 @@ func TrustFunc(admit func(ctx context.Context, key *PublicKey) (name string, err
 }
 
 // AuthorizedKeys trusts the public keys in a folder: each file ending in .pem holds one, and the rest of its name is the
-// peer's name. The folder is read anew in every handshake, and every five seconds while there are sessions: when a file is
-// removed, the sessions of its key end with ErrRevoked. A file that cannot be used is an error here, and later refuses every
-// peer, since a half-read list must not decide; sessions outlive that by a minute. Put files there by renaming them. Errors
-// match ErrKey.
+// peer's name. The folder is read anew in every handshake, and every five seconds (or, if that takes longer than 250 ms, 20 times
+// as long) while there are sessions: when a file is removed, the sessions of its key end with ErrRevoked. A file that cannot be
+// used is an error here, and later refuses every peer, since a half-read list must not decide; sessions outlive that by a minute.
+// Put files there by renaming them. Errors match ErrKey.
 func AuthorizedKeys(dir string) (*Trust, error) {
 	t := &Trust{list: func() (map[Fingerprint]string, error) { return readKeyDir(dir) }}
 	t.admit = t.admitListed
@@ -86,30 +86,43 @@ var errUntrusted = errors.New("not among the trusted keys")
 // maxKeyDir bounds what each handshake reads; a larger set belongs in a database behind TrustFunc.
 const maxKeyDir = 10_000
 
-func readKeyDir(dir string) (map[Fingerprint]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+// readKeyDir reads the folder again if a file of it went while it was read: the file may only have another name now. One that is
+// listed and not there again and again is a link that leads nowhere.
+func readKeyDir(dir string) (names map[Fingerprint]string, err error) {
+	for whole, try := false, 0; !whole && try < 3; try++ {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrKey, err)
+		}
+		if names, whole, err = readKeys(dir, entries); err != nil {
+			return nil, err
+		}
 	}
-	names := make(map[Fingerprint]string)
+	return names, nil
+}
+
+// readKeys reads the files of a folder. whole is false if one of them is not there.
+func readKeys(dir string, entries []fs.DirEntry) (names map[Fingerprint]string, whole bool, err error) {
+	names, whole = make(map[Fingerprint]string), true
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), ".pem")
 		if !ok || entry.IsDir() {
 			continue
 		}
 		if len(names) == maxKeyDir {
-			return nil, fmt.Errorf("%w: more than %d keys in %s; use TrustFunc", ErrKey, maxKeyDir, dir)
+			return nil, false, fmt.Errorf("%w: more than %d keys in %s; use TrustFunc", ErrKey, maxKeyDir, dir)
 		}
 		key, err := ReadPublicKey(filepath.Join(dir, entry.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since the folder was listed
+			whole = false
+			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		names[key.id] = name
 	}
-	return names, nil
+	return names, whole, nil
 }
 
 func (t *Trust) admitPinned(_ context.Context, key *PublicKey) (string, error) {

@@ -6,7 +6,7 @@ var handshakeMutants = []mutant{
 	{"H1", "another version", "transport/exchange.go", "header[len(magic)] != version {", "false {", shakeTests},
 	{"H2", "a message over 4 KiB, before its body is read", "transport/exchange.go", "if size > maxBody {", "if false {", shakeTests},
 	{"H3", "a second KeyRequest or ResumeHello", "transport/handshakeserver.go", "due = slices.DeleteFunc(due, func(t byte) bool { return t == typ })", "_ = slices.DeleteFunc[[]byte]", "PreludeOnce"},
-	{"H4", "a key on offer that the client does not trust", "transport/handshakeclient.go", "	name, err := trust.admits(ctx, key)\n	if err != nil {", "	name, err := trust.admits(ctx, key)\n	if false {", shakeTests + "|WrongPin"},
+	{"H4", "a key on offer that the client does not trust", "transport/handshakeclient.go", "if h.name, h.guest, err = trust.ask(h.ctx, h.server); err != nil {", "if h.name, h.guest, err = trust.ask(h.ctx, h.server); false {", shakeTests + "|WrongPin"},
 	{"H4", "more than 16 ids in a KeyRequest", "transport/messages.go", "b[0] > maxKeyIDs || ", "", "Messages|ParametersRefused"},
 	{"H5", "another application protocol", "transport/handshakeserver.go", "if string(hello.protocol) != h.cfg.Protocol {", "if false {", shakeTests},
 	{"H5", "a secret wrapped for a key of another size", "transport/handshakeserver.go", " || h.ticket == nil && len(hello.secret) != h.key.rsa.Size()", "", "HelloRefused"},
@@ -20,7 +20,7 @@ var handshakeMutants = []mutant{
 	{"H7", "a key without a signature, and the reverse", "transport/messages.go", " || (len(p.spki) == 0) != (len(p.signature) == 0) {", " {", "ParametersRefused"},
 	{"H7", "a number of streams that is none", "transport/messages.go", "if n < 1 || n > MaxMaxStreams {", "if false {", "ParametersRefused"},
 	{"H8", "one answer for every failure", "transport/handshakeserver.go", "	client, err := h.client(finished)\n	if err != nil {\n		return nil, reject(h.raw, ErrHandshake)", "	client, err := h.client(finished)\n	if err != nil {\n		return nil, rejectWith(h.raw, alertMessage{code: AlertInternal}, ErrHandshake)", "Forged"},
-	{"H9", "a client that is not admitted", "transport/handshakeserver.go", "out.peer.Name, err = h.cfg.Peers.admits(h.ctx, client); err != nil {", "out.peer.Name, err = h.cfg.Peers.admits(h.ctx, client); false {", shakeTests},
+	{"H9", "a client that is not admitted", "transport/handshakeserver.go", "out.peer.Name, out.guest, err = h.cfg.Peers.ask(h.ctx, client); err != nil {", "out.peer.Name, out.guest, err = h.cfg.Peers.ask(h.ctx, client); false {", shakeTests},
 	{"H9", "a client without a key, where one is wanted", "transport/trust.go", "case key == nil || t.admit == nil:", "case t.admit == nil || key == nil && func() bool { t = AnyClient(); return false }():", shakeTests},
 	{"H10", "X25519 shares of low order", "transport/handshake.go", "	return key.ECDH(peer)\n", "	if dh, err := key.ECDH(peer); err == nil {\n		return dh, nil\n	}\n	return make([]byte, 32), nil\n", "HelloRefused"},
 	{"H11", "a handshake that takes too long", "transport/handshake.go", "		raw.SetDeadline(time.Unix(1, 0)) // unblocks what is blocked\n", "", "Context|Foreign|DialFaults"},
@@ -35,31 +35,40 @@ var handshakeMutants = []mutant{
 	{"H15", "a ticket key that is gone", "transport/tickets.go", " && now.Sub(key.made) < 2*ticketLifetime {", " {", "Ticket"},
 	{"H15", "tickets that are too short or long", "transport/tickets.go", " || len(hello.secret) < minOwnTicket || len(hello.secret) > maxTicket {", " {", "Ticket|Resume|Fuzz"},
 
-	{"G", "more handshakes than MaxHandshakes", "transport/gate.go", "room := g.places < g.limit || g.largestLocked() != nil", "room := true", gateTests},
-	{"G", "places that stalled connections hold", "transport/gate.go", "			largest.giveWayLocked()\n", "", gateTests},
-	{"G", "more handshakes of a source than its share", "transport/gate.go", "if from.limited && len(from.passes) >= g.perSource && !from.giveWayLocked() {", "if false {", gateTests},
+	{"G", "more handshakes than MaxHandshakes", "transport/gate.go", "	if g.places >= g.limit && !g.slowestLocked(now).giveWayLocked() {", "	if g.places >= g.limit && !g.slowestLocked(now).giveWayLocked() && false {", gateTests},
+	{"G", "places that stalled connections hold", "transport/gate.go", "	if g.places >= g.limit && !g.slowestLocked(now).giveWayLocked() {", "	if g.places >= g.limit {", gateTests},
+	{"G", "more handshakes of a source than its share", "transport/gate.go", "if from != nil && from.limited && len(from.passes) >= g.perSource && !from.giveWayLocked() {", "if false {", gateTests},
 	{"G", "sources whose handshakes fail", "transport/gate.go", "s.barred = s.until.Sub(now) >= penaltyLimit", "s.barred = false", gateTests},
 	{"G", "penalties that end", "transport/gate.go", "		s.barred = false\n", "", gateTests},
 	{"G", "work that was spent on a failure", "transport/gate.go", "		by = penaltyOperation\n", "", gateTests},
-	{"G", "stalls that are counted", "transport/gate.go", "		by = penaltyStall\n", "", gateTests},
+	{"G", "stalls that are counted", "transport/gate.go", "		by = min(penaltyStall, now.Sub(p.since))\n", "", gateTests},
 	{"G", "garbage that is counted", "transport/gate.go", "		by = penaltyGarbage\n", "", gateTests},
-	{"G", "private-key operations at once", "transport/gate.go", "for g.lane > 0 && len(g.ring) > 0 {", "for len(g.ring) > 0 {", gateTests},
-	{"G", "sources that take turns", "transport/gate.go", "			g.ring = append(g.ring, from)\n		}\n		if !t.gone", "			g.ring = append([]*source{from}, g.ring...)\n		}\n		if !t.gone", gateTests},
+	{"G", "private-key operations at once", "transport/turns.go", "for g.lane > 0 && len(g.ring) > 0 {", "for len(g.ring) > 0 {", gateTests},
+	{"G", "sources that take turns", "transport/turns.go", "			g.ring = append(g.ring, from)\n		} else", "			g.ring = append([]*source{from}, g.ring...)\n		} else", gateTests},
+	{"G", "turns that are given up", "transport/turns.go", "	from.turns = slices.Delete(from.turns, i, i+1)\n", "	from.turns[i] = make(turn)\n", gateTests},
+	{"G", "a place that is held by one who begins to make us wait", "transport/gate.go", "p) // it begins to wait: last of all\n	notify(p.gate.freed)\n", "p)\n", gateTests},
+	{"G", "who waited for us, and was not served in time", "transport/gate.go", "	case errors.Is(err, os.ErrDeadlineExceeded) && p.busy: // it is us who took too long\n", "", gateTests},
+	{"G", "who had to give way at once", "transport/gate.go", "by = min(penaltyStall, now.Sub(p.since))", "by = penaltyStall", gateTests},
+	{"G", "those who answer soon, beside those who stall", "transport/gate.go", "held += now.Sub(p.came)", "held += now.Sub(p.came)*0 + 1", gateTests},
+	{"G", "a listener that shakes hands itself", "transport/listen.go", "raw.SetDeadline(time.Now().Add(time.Millisecond))", "raw.SetWriteDeadline(time.Now().Add(time.Millisecond))", "TurnAway"},
 	{"G", "a connection that waits for us keeps its place", "transport/gate.go", "		if !p.busy {", "		if !p.busy || true {", gateTests},
 	{"G", "how many sources are remembered", "transport/gate.go", "if len(g.sources) < maxSources && !sweep {", "if !sweep {", gateTests},
 	{"G", "a HandshakeFailed that blocks", "transport/listen.go", "	case l.failures <- failure{from, err}:\n	default:\n", "	case l.failures <- failure{from, err}:\n", "Busy"},
 	{"G", "an accept that keeps failing", "transport/listen.go", "pause = min(max(2*pause, 5*time.Millisecond), time.Second)", "pause = 0", "AcceptBacksOff"},
 
-	{"T", "sessions of a key that was removed", "transport/revoke.go", "		if _, ok := names[s.peer.Fingerprint()]; !ok {", "		if _, ok := names[s.peer.Fingerprint()]; !ok && false {", trustTests},
-	{"T", "sessions of a key that is trusted no more", "transport/revoke.go", "		case err != nil:\n			s.wind(ErrRevoked)", "		case err != nil && false:\n			s.wind(ErrRevoked)", trustTests},
+	{"T", "sessions of a key that was removed", "transport/revoke.go", "		if _, ok := names[g.key.id]; !ok {", "		if _, ok := names[g.key.id]; !ok && false {", trustTests},
+	{"T", "sessions of a key that is trusted no more", "transport/revoke.go", "		case err != nil:\n			t.live.revoke(g)", "		case err != nil && false:\n			t.live.revoke(g)", trustTests},
+	{"T", "peers whose handshake is under way", "transport/revoke.go", "	if revoked {\n", "	if revoked && false {\n", trustTests},
+	{"T", "a reading that is older than the session", "transport/revoke.go", "	for _, g := range guests {", "	guests = t.live.snapshot()\n	for _, g := range guests {", trustTests},
+	{"T", "a folder that could not be read, long ago", "transport/revoke.go", "t.live.failing = time.Time{} // it has", "_ = t.live.failing // it has", trustTests},
 	{"T", "a list of keys that cannot be read any more", "transport/revoke.go", "return time.Since(r.failing) < recheckPatience", "return true", trustTests},
 	{"T", "a list of keys that cannot be read for a moment", "transport/revoke.go", "	if err != nil && t.live.vouches() {", "	if false {", trustTests},
-	{"T", "a folder with one bad key in it", "transport/trust.go", "		if err != nil {\n			return nil, err\n		}\n		names[key.id] = name", "		if err != nil {\n			continue\n		}\n		names[key.id] = name", "AuthorizedKeys|Revoked"},
+	{"T", "a folder with one bad key in it", "transport/trust.go", "		if err != nil {\n			return nil, false, err\n		}\n		names[key.id] = name", "		if err != nil {\n			continue\n		}\n		names[key.id] = name", "AuthorizedKeys|Revoked"},
 	{"T", "a key file that others may read", "transport/keys.go", "info.Mode().Perm()&0o077 != 0 {", "false {", "KeyFile"},
 }
 
 const (
 	shakeTests = "Handshake|Foreign|Refus"
 	gateTests  = "Gate|Busy|Stalls"
-	trustTests = "Revoked|Recheck"
+	trustTests = "Revoked|Recheck|Patience"
 )
