@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import schedule
-from errors import PeerAlert, Refused, Truncated
+from errors import KeyRequired, PeerAlert, Refused, Truncated
 from handshake import Ticket
 
 DATA, CLOSE, ALERT, KEY_UPDATE, PING, PONG, ACCEPT = range(1, 8)
@@ -78,7 +78,9 @@ class Opener(_Direction):
         except InvalidTag as err:
             raise Refused("R4: a record does not open") from err
         self.count += 1
-        if plain[0] == KEY_UPDATE and len(plain) == 1:
+        if plain[0] == KEY_UPDATE:
+            if len(plain) > 1:
+                raise Refused("R3: a key update with data")
             if self.count == 1:
                 raise Refused("R7: a key update as the first record under a key")
             self.update()
@@ -102,19 +104,20 @@ class Channel:
         """(type, data) of the next record: DATA, CLOSE, PING, PONG, or ACCEPT, checked. An alert is raised as PeerAlert, and
         key updates are done here. TimeoutError of the connection passes through and loses nothing."""
         while True:
-            kind, data = self._record()
+            kind, data = self.record()
             first, self._first = self._first, False
             self._check_first(kind, data, first)
             if kind == ALERT and len(data) == 1:
                 raise PeerAlert(data[0])  # section 7: an unknown code is an alert all the same
-            if kind == KEY_UPDATE and not data:
+            if kind == KEY_UPDATE:
                 self.key_updates += 1
                 continue
             if kind in (CLOSE, PING, PONG) and not data or kind in (DATA, ACCEPT) and (data or kind == ACCEPT):
                 return kind, data
             raise Refused(f"R3: a record of type {kind} with {len(data)} bytes")
 
-    def _record(self):
+    def record(self):
+        """(type, data) of the next record, whatever its type; a key update is done when it is returned."""
         length = self._peek(2)
         n = int.from_bytes(length, "big")
         if not MIN_LENGTH <= n <= MAX_LENGTH:
@@ -155,4 +158,6 @@ class Channel:
     def await_accept(self):
         """H9: if a client key is required, nothing is done before the server has accepted it."""
         if self.established.key_required:
+            if self.established.client_key is None:
+                raise KeyRequired("H9: the server admits only clients that it knows")  # it would say so with alert 5
             self.receive()  # anything but accept raises: _check_first

@@ -20,6 +20,10 @@ class Untrusted(Refused):
     """The server has no key that the client trusts."""
 
 
+class KeyRequired(SealmuxError):
+    """The server demands a client key, and there is none."""
+
+
 class PeerAlert(SealmuxError):
     """The peer ended the handshake or session with an alert; server_id comes with code 1 alone, and is only advice."""
 

@@ -238,7 +238,7 @@ class Client:
         _, spki = self.dialogue.receive(KEY_OFFER)
         server_key = PublicKey(spki)
         if not self.trust.judge(server_key):
-            raise Untrusted(f"H4: the server offers {server_key.fingerprint}, which is not trusted", alert=4)
+            raise Untrusted(f"H4: the server offers {server_key.fingerprint}, which is not trusted", alert=None)
         return server_key
 
     def send_hello(self, kind, server_id, last):

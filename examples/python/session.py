@@ -12,7 +12,7 @@ import time
 
 import channel
 import handshake
-from errors import PeerAlert, Refused, SealmuxError, SessionEnded, Stalled, StreamReset, Truncated
+from errors import Refused, SealmuxError, SessionEnded, Stalled, StreamReset, Truncated
 from streams import Mux
 
 QUIET, ANSWER = 15.0, 10.0  # R8
@@ -46,6 +46,9 @@ class SocketConn:
         except OSError as err:
             raise Truncated(f"the connection is cut: {err}") from err
 
+    def close(self):
+        self.sock.close()
+
     def finish_writing(self):
         try:
             self.sock.shutdown(socket.SHUT_WR)
@@ -75,17 +78,17 @@ def dial(address, trust, protocol, *, key=None, ticket=None, wants_ticket=False,
             raise Stalled("H11: the server does not accept in time") from err
         return Session(conn, records)
     except BaseException:
-        conn.sock.close()
+        conn.close()
         raise
 
 
 class Session:
     """Any number of threads may open and use streams."""
 
-    def __init__(self, conn, records):
+    def __init__(self, conn, records, client=True, accepting=False):
         self.conn, self.records, self.established = conn, records, records.established
         self.cond = threading.Condition()
-        self.mux = Mux(self.established.max_streams, self.established.own_max_streams)
+        self.mux = Mux(self.established.max_streams, self.established.own_max_streams, client, accepting)
         self.error = None  # the first, which stays
         self.peer_closed = False  # by an authenticated close record
         self._last = None  # the record that ends our direction
@@ -110,6 +113,16 @@ class Session:
                     return SessionStream(self, stream)
                 self.cond.wait()
 
+    def accept(self):
+        """The next stream that the peer has opened, if this session accepts streams; those that came before its end too."""
+        with self.cond:
+            self.cond.wait_for(lambda: self.mux.arrived or self.error)
+            stream = self.mux.accept()
+            if stream is None:
+                raise self.error
+            self.cond.notify_all()
+            return SessionStream(self, stream)
+
     def close(self):
         """Sends what is queued and a close record, and waits for the peer's for at most a second (section 9).
         Returns whether it came."""
@@ -119,7 +132,7 @@ class Session:
         self.conn.abort()
         reader.join()
         writer.join()
-        self.conn.sock.close()
+        self.conn.close()
         return self.peer_closed
 
     def fail(self, error):
@@ -148,9 +161,7 @@ class Session:
         except Refused as err:  # section 9: alert 6 in place of close, and what comes is discarded
             self._end(err, (channel.ALERT, b"\x06"))
             self._discard()
-        except PeerAlert as err:
-            self._end(err, (channel.CLOSE, b""))
-        except SealmuxError as err:
+        except SealmuxError as err:  # an alert, which is the peer's last, or the connection's end: there is nobody to tell
             self._end(err, None)
 
     def _next_record(self):

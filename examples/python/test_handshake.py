@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import handshake
 import identity
 import server_role
-from errors import PeerAlert, Refused, Truncated, Untrusted
+from errors import KeyRequired, PeerAlert, Refused, Truncated, Untrusted
 from handshake import ALERT, KEY_OFFER, KEY_REQUEST, SERVER_HELLO, TICKET_REFUSED
 from identity import Trust
 from meeting import CLIENT_KEY, KEY, OTHER_KEY, Meeting, Script, message, new_key
@@ -67,10 +67,11 @@ class TestMeets(unittest.TestCase):
             self.assertEqual(m.role.client.id, CLIENT_KEY.public.id)
 
     def test_not_admitted(self):
-        for key in (None, OTHER_KEY):
-            with Meeting(PIN, key=key, admits=lambda key: key.id == CLIENT_KEY.public.id) as m:
-                self.assertIsInstance(m.client_error, PeerAlert)
-                self.assertEqual((m.client_error.code, m.client_error.plain), (5, False))
+        with Meeting(PIN, key=OTHER_KEY, admits=lambda key: key.id == CLIENT_KEY.public.id) as m:
+            self.assertIsInstance(m.client_error, PeerAlert)
+            self.assertEqual((m.client_error.code, m.client_error.plain), (5, False))
+        with Meeting(PIN, admits=lambda key: True) as m:
+            self.assertIsInstance(m.client_error, KeyRequired)
 
     def test_larger_keys(self):
         for bits in (3072, 4096):
@@ -166,7 +167,7 @@ class TestClientRefuses(unittest.TestCase):
 
     def test_offers(self):
         trust = Trust(KEY.public.id)
-        self.refuses(4, message(KEY_OFFER, OTHER_KEY.public.spki), kind=Untrusted, trust=trust)
+        self.refuses(None, message(KEY_OFFER, OTHER_KEY.public.spki), kind=Untrusted, trust=trust)
         p256 = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         spki = KEY.public.spki
