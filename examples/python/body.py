@@ -89,7 +89,7 @@ class _Checker:
             self.value(depth)
 
     def map(self, n, depth):
-        self._enter(n, depth)
+        self._enter(2 * n, depth)
         keys = set()
         for _ in range(n):
             key = self.value(depth)

@@ -117,7 +117,7 @@ class TestCalls(Base):
 
     def test_compressed(self):
         """W10: this server is not set up for it, and answers what is not compressed."""
-        client = rpc.Client(self.dial(), compress=True)
+        client = rpc.Client(self.dial(), compress=True, compress_own=True)
         self.works(client)
         self.fails(rpc.INVALID_ARGUMENT, rpc.NOT_EXECUTED, client.call, "big", "y" * 1000)
         self.assertTrue(client.close())

@@ -14,45 +14,45 @@ NOT_SENT, NOT_EXECUTED, EXECUTED, UNKNOWN = "not sent", "not executed", "execute
 
 
 class CallError(SealmuxError):
-    """A call that failed. outcome says whether its handler may have run (C5)."""
+    """A call that failed. outcome says whether its handler may have run (C5); from_callee whether a message said so."""
 
-    def __init__(self, code, outcome, text, retry=0, details=(), header=(), trailer=()):
+    def __init__(self, code, outcome, text, retry=0, details=(), header=(), trailer=(), from_callee=False):
         super().__init__(f"{CODES[code]}, {outcome}: {text}")
-        self.code, self.outcome, self.text, self.retry = code, outcome, text, retry
+        self.code, self.outcome, self.text, self.retry, self.from_callee = code, outcome, text, retry, from_callee
         self.details, self.header, self.trailer = list(details), list(header), list(trailer)
 
 
 def from_message(m):
     outcome = NOT_EXECUTED if m.outcome == wire.NOT_EXECUTED else EXECUTED
-    return CallError(m.code, outcome, m.text, m.retry, m.details, m.header, m.trailer)
+    return CallError(m.code, outcome, m.text, m.retry, m.details, m.header, m.trailer, from_callee=True)
+
+
+class TooLong(SealmuxError):
+    """A message over the limit, of which only the length was read (W2)."""
 
 
 class Messages:
-    """Whole messages of one stream (W1, W2)."""
+    """Whole messages of one stream (W1)."""
 
-    def __init__(self, stream, limit):
-        self.stream, self.limit = stream, limit
+    def __init__(self, stream):
+        self.stream = stream
         self.send_lock = threading.Lock()  # messages do not mix, and ids grow in the order sent (C2)
 
     def send(self, message):
         payload = wire.encode(message)
         self.stream.write(len(payload).to_bytes(4, "big") + payload)
 
-    def receive(self, expected):
-        """(message, whole), or None at the end. Of a message over the limit only the head is kept, and whole is False."""
+    def receive(self, expected, most):
+        """The next message, of at most so many bytes, or None at the end."""
         head = self._exactly(4, may_end=True)
         if not head:
             return None
         length = int.from_bytes(head, "big")
         if not wire.MIN_PAYLOAD <= length <= wire.MAX_PAYLOAD:
             raise Refused(f"W2: a payload of {length} bytes")
-        if length <= self.limit:
-            return wire.decode(self._exactly(length), expected), True
-        message = wire.decode(self._exactly(wire.LEAST_LIMIT), expected)  # what has no body is shorter, and refused here
-        left = length - wire.LEAST_LIMIT
-        while left:
-            left -= len(self._exactly(min(left, wire.LEAST_LIMIT)))
-        return message, False
+        if length > most:
+            raise TooLong(f"W2: a message of {length} bytes")
+        return wire.decode(self._exactly(length), expected)
 
     def _exactly(self, n, may_end=False):
         data = bytearray()
@@ -66,18 +66,68 @@ class Messages:
         return bytes(data)
 
 
-class MessageStream:
-    """A stream of messages: send items and end them in one thread, iterate over what comes in another. It ends cleanly only
-    with done (S1); then trailer is set. header is set before the first item."""
+class _OwnStream:
+    """What streams of messages and connections share: an open, and an end that others may bring about."""
 
     def __init__(self, client, messages, id_, timeout):
         self.client, self.messages, self.id = client, messages, id_
-        self.header, self.trailer, self._got_header, self._got_item = [], [], False, False
-        self._error = None
+        self.header, self._error, self._first = [], None, True
         self._timer = timeout and threading.Timer(timeout, self._give_up, [DEADLINE_EXCEEDED, "the time is up"])
         if self._timer:
             self._timer.daemon = True
             self._timer.start()
+
+    def cancel(self):
+        """S4."""
+        self._give_up(CANCELED, "the caller has given it up")
+
+    def _give_up(self, code, why, outcome=UNKNOWN):
+        self._error = self._error or CallError(code, outcome, why)
+        self.client.send_cancel(self.id)
+        self._close()
+
+    def _close(self):
+        if self._timer:
+            self._timer.cancel()
+        self.messages.stream.close()
+        self.client.ended(self.id)
+
+    def _next(self, expected):
+        """The next message; a goaway before the first is taken (C9)."""
+        try:
+            while True:
+                m = self.messages.receive(expected | {wire.GOAWAY} if self._first else expected, self.client.limit + 2)
+                if m is None:
+                    raise SealmuxError("S1: the stream ends with neither done nor error")
+                if m.kind != wire.GOAWAY:
+                    break
+                self.client.goaway()
+        except Refused as err:
+            self.client.session.fail(err)
+            self._close()
+            raise
+        except TooLong as err:
+            self._give_up(RESOURCE_EXHAUSTED, str(err), EXECUTED)
+            raise self._error from err
+        except SealmuxError as err:
+            self._close()
+            raise self._error or CallError(UNAVAILABLE, UNKNOWN, f"the stream is cut: {err}") from err
+        self._first = False
+        if m.kind == wire.ERROR:
+            if m.id != self.id:
+                refused = Refused("S1, S6: an error with another id")
+                self.client.session.fail(refused)
+                raise refused
+            self._close()
+            raise from_message(m)
+        return m
+
+
+class MessageStream(_OwnStream):
+    """A stream of messages: send items and end them in one thread, iterate over what comes in another. It ends cleanly only
+    with done (S1); then trailer is set. header is set before the first item."""
+
+    trailer = ()
 
     def send(self, value):
         body, compressed = self.client.pack(value)
@@ -89,63 +139,34 @@ class MessageStream:
         with self.messages.send_lock:
             self.messages.send(Message(wire.END))
 
-    def cancel(self):
-        """S4."""
-        self._give_up(CANCELED, "the caller has cancelled the stream")
-
-    def _give_up(self, code, why):
-        self._error = self._error or CallError(code, UNKNOWN, why)
-        self.client.send_cancel(self.id)
+    def __iter__(self):
+        expected = {wire.ITEM, wire.ERROR, wire.DONE}
+        m = self._next(expected | {wire.HEADER})
+        if m.kind == wire.HEADER:
+            self.header = m.header
+            m = self._next(expected)
+        while m.kind != wire.DONE:
+            yield self._value(m)
+            m = self._next(expected)
+        self.trailer = m.trailer
         self._close()
 
-    def _close(self):
-        if self._timer:
-            self._timer.cancel()
-        self.messages.stream.close()
-        self.client.ended(self.id)
-
-    def __iter__(self):
+    def _value(self, m):
         try:
-            while True:
-                m, whole = self._next()
-                if m.kind == wire.DONE:
-                    self.trailer = m.trailer
-                    self._close()
-                    return
-                if m.kind == wire.ERROR:
-                    if m.id != self.id:
-                        raise Refused("S1: an error with another id")
-                    self._close()
-                    raise from_message(m)
-                if m.kind == wire.HEADER:
-                    if self._got_header or self._got_item:
-                        raise Refused("S1: a second header, or one behind an item")
-                    self._got_header, self.header = True, m.header
-                    continue
-                self._got_item = True
-                yield self._value(m, whole)
-        except Refused as err:
-            self.client.session.fail(err)
-            raise
-
-    def _next(self):
-        try:
-            received = self.messages.receive({wire.ITEM, wire.ERROR, wire.HEADER, wire.DONE})
-        except Refused:
-            raise
-        except SealmuxError as err:
-            self._close()
-            raise self._error or CallError(UNAVAILABLE, UNKNOWN, f"S1: the stream is cut: {err}") from err
-        if received is None:
-            self._close()
-            raise CallError(UNAVAILABLE, UNKNOWN, "S1: the stream is cut, with neither done nor error")
-        return received
-
-    def _value(self, m, whole):
-        try:
-            if not whole:
-                raise CallError(RESOURCE_EXHAUSTED, UNKNOWN, f"W2: an item over {self.client.limit} bytes")
             return self.client.unpack(m)
         except CallError as err:
-            self._give_up(err.code, err.text)
+            self._give_up(err.code, err.text, err.outcome)
             raise
+
+
+class Connection(_OwnStream):
+    """A connection that was asked for (S6)."""
+
+    def taken(self):
+        """The stream of bytes that it is, once the callee has taken it, and has set header. It is the caller's to close."""
+        m = self._next({wire.HEADER, wire.ERROR})
+        self.header = m.header
+        if self._timer:
+            self._timer.cancel()
+        self.client.ended(self.id)
+        return self.messages.stream

@@ -8,14 +8,17 @@ import body as bodies
 import wire
 from errors import Refused, SealmuxError
 from messages import (CANCELED, DEADLINE_EXCEEDED, EXECUTED, INTERNAL, INVALID_ARGUMENT, NOT_EXECUTED, NOT_SENT,
-                      RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN, CallError, Messages, MessageStream, from_message)
+                      RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN, CallError, Connection, Messages, MessageStream, TooLong,
+                      from_message)
 from wire import Message
 
 __all__ = ["CANCELED", "DEADLINE_EXCEEDED", "INTERNAL", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNAVAILABLE",
-           "EXECUTED", "NOT_EXECUTED", "NOT_SENT", "UNKNOWN", "PROTOCOL", "CallError", "Client", "MessageStream", "Reply"]
+           "EXECUTED", "NOT_EXECUTED", "NOT_SENT", "UNKNOWN", "PROTOCOL", "CallError", "Client", "Connection",
+           "MessageStream", "Reply"]
 
 PROTOCOL = b"sealmux-rpc/1"  # the application protocol of the channel (H5)
-OWN_STREAM = 65536  # C1: a larger request goes on a stream of its own
+OWN_STREAM = 65600  # C1: a larger request goes on a stream of its own
+MAX_ANSWER = 98304  # C10: a payload of a callee on a stream of calls
 
 
 @dataclass
@@ -46,7 +49,8 @@ class Call:
 
     def _give_up(self, error):
         if self.stream.take(self.id) is not None:
-            self.client.send_cancel(self.id)
+            if not self.stream.once:  # else its stream's end says so
+                self.client.send_cancel(self.id)
             self.finish(error=error)
 
     def finish(self, reply=None, error=None):
@@ -65,8 +69,8 @@ class _CallStream(Messages):
     EXPECTED = {wire.REPLY, wire.ERROR, wire.GOAWAY, wire.PART}
 
     def __init__(self, client, stream, once=False):
-        super().__init__(stream, client.limit)
-        self.client, self.once, self.last_id = client, once, 0
+        super().__init__(stream)
+        self.client, self.once, self.last_id, self.lost = client, once, 0, False
         self.lock, self.pending = threading.Lock(), {}
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -77,6 +81,9 @@ class _CallStream(Messages):
             message.id = self.client.new_id()
             call = Call(self.client, self, message.id, timeout)
             with self.lock:
+                if self.lost:
+                    self.client.ended(call.id)
+                    raise CallError(UNAVAILABLE, NOT_SENT, "the stream of calls is lost")
                 self.pending[call.id], self.last_id = call, call.id
             try:
                 self.send(message)
@@ -96,59 +103,67 @@ class _CallStream(Messages):
     def _run(self):
         why = "the stream has ended"
         try:
-            while (received := self.receive(self.EXPECTED)) is not None:
-                self._answer(*received)
+            while (message := self.receive(self.EXPECTED, MAX_ANSWER)) is not None:
+                self._answer(message)
+        except TooLong as err:
+            why = f"C10: {err}"
+            self.client.session.fail(Refused(why))
         except Refused as err:
             why = str(err)
             self.client.session.fail(err)
         except SealmuxError as err:
             why = str(err)
-        while self.pending:
-            call = self.take(next(iter(self.pending)))
+        with self.lock:
+            self.lost, calls, self.pending = True, self.pending, {}
+        for call in calls.values():
             call.finish(error=CallError(UNAVAILABLE, UNKNOWN, why))
+        self.stream.close()
 
-    def _answer(self, m, whole):
+    def _answer(self, m):
         if m.kind == wire.GOAWAY:
             self.client.goaway()
             return
         if m.id > self.last_id:
             raise Refused("C3: an answer to a call that was not made")
-        if m.kind == wire.PART and whole:
+        if m.kind == wire.PART:
             with self.lock:
                 call = self.pending.get(m.id)
-            if call is None:
-                return  # given up (C3)
-            call.parts += m.body
-            if len(call.parts) <= self.limit:
-                return
-            whole = False
+            if call is not None:  # else it was given up (C3)
+                call.parts += m.body
+                if len(call.parts) > self.client.limit:
+                    self._too_long(self.take(m.id))
+            return
         call = self.take(m.id)
         if call is None:
             return
-        if not whole:
-            call.finish(error=CallError(RESOURCE_EXHAUSTED, EXECUTED, f"W2: the reply is over {self.limit} bytes"))
-        elif m.kind == wire.ERROR:
+        if m.kind == wire.ERROR:
             call.finish(error=from_message(m))
-        else:
-            m.body = bytes(call.parts) + m.body
-            if len(m.body) > self.limit:
-                call.finish(error=CallError(RESOURCE_EXHAUSTED, EXECUTED, f"W2: the reply is over {self.limit} bytes"))
-                return
-            try:
-                call.finish(Reply(self.client.unpack(m), m.header, m.trailer))
-            except CallError as err:
-                call.finish(error=err)
+            return
+        m.body = bytes(call.parts) + m.body  # C10
+        if len(m.body) > self.client.limit:
+            self._too_long(call)
+            return
+        try:
+            call.finish(Reply(self.client.unpack(m), m.header, m.trailer))
+        except CallError as err:
+            call.finish(error=err)
+
+    def _too_long(self, call):
+        """W2: the call alone fails; what else comes of its reply is dropped."""
+        call.finish(error=CallError(RESOURCE_EXHAUSTED, EXECUTED, f"W2: a reply over {self.client.limit} bytes"))
 
 
 class Client:
-    """Calls over a session, from any number of threads. limit is the longest message that is taken (W2)."""
+    """Calls over a session, from any number of threads. limit is the longest body that is taken (W2). compress asks for
+    compressed answers and takes them; compress_own sends compressed bodies too, which the server must be known to take."""
 
-    def __init__(self, session, limit=wire.DEFAULT_LIMIT, compress=False):
+    def __init__(self, session, limit=wire.DEFAULT_LIMIT, compress=False, compress_own=False):
         if not wire.LEAST_LIMIT <= limit <= wire.MAX_PAYLOAD:
             raise ValueError("W2: a limit is 65,536 to 2^30 bytes")
-        self.session, self.limit, self.compress = session, limit, compress
+        self.session, self.limit, self.compress, self.compress_own = session, limit, compress, compress_own
         self.lock, self.last_id, self.running, self.draining = threading.Lock(), 0, set(), False
-        self.first = _CallStream(self, session.open())  # C1
+        self._renewing = threading.Lock()
+        self.first = _CallStream(self, session.open())  # C1: before any other
 
     def call(self, method, request, **options):
         """A unary call: Reply or CallError. options as those of start."""
@@ -159,7 +174,7 @@ class Client:
         message = Message(wire.CALL, method=method, timeout=_microseconds(timeout), request_id=request_id,
                           header=list(header), flags=int(self.compress))
         message.body, message.compressed = self.pack(request)
-        self.check_open()
+        self._check_open()
         if len(message.body) <= OWN_STREAM:
             return self.first.start(message, timeout)
         return _CallStream(self, self._open(), once=True).start(message, timeout)  # C1
@@ -169,21 +184,8 @@ class Client:
         return MessageStream(*self._open_call(wire.MESSAGES, method, timeout, header, request_id), timeout)
 
     def connection(self, method, *, timeout=None, header=(), request_id=""):
-        """Opens a connection (S6): a SessionStream of bytes, and the callee's header."""
-        client, messages, id_ = self._open_call(wire.CONNECTION, method, timeout, header, request_id)
-        try:
-            received = messages.receive({wire.HEADER, wire.ERROR})
-        except Refused as err:
-            self.session.fail(err)
-            raise
-        finally:
-            client.ended(id_)
-        if received is None:
-            raise CallError(UNAVAILABLE, UNKNOWN, "the callee has closed the stream")
-        if received[0].kind == wire.ERROR:
-            messages.stream.close()
-            raise from_message(received[0])
-        return messages.stream, received[0].header
+        """Asks for a connection (S6)."""
+        return Connection(*self._open_call(wire.CONNECTION, method, timeout, header, request_id), timeout)
 
     def close(self):
         """Closes the first stream, once all has ended, and the session. Returns whether the server closed it too."""
@@ -199,8 +201,8 @@ class Client:
             raise CallError(UNAVAILABLE, NOT_SENT, str(err)) from err
 
     def _open_call(self, form, method, timeout, header, request_id):
-        self.check_open()
-        messages, id_ = Messages(self._open(), self.limit), self.new_id()
+        self._check_open()
+        messages, id_ = Messages(self._open()), self.new_id()
         try:
             messages.send(Message(wire.OPEN, id=id_, method=method, timeout=_microseconds(timeout), form=form,
                                   flags=int(self.compress), request_id=request_id, header=list(header)))
@@ -209,9 +211,13 @@ class Client:
             raise CallError(UNAVAILABLE, NOT_SENT, str(err)) from err
         return self, messages, id_
 
-    def check_open(self):
+    def _check_open(self):
+        """Before each call, stream or connection: C9, and a first stream that is there (C1)."""
         if self.draining:
             raise CallError(UNAVAILABLE, NOT_SENT, "the server takes no new calls in this session (C9)")
+        with self._renewing:
+            if self.first.lost:
+                self.first = _CallStream(self, self._open())
 
     def new_id(self):
         with self.lock:
@@ -240,7 +246,7 @@ class Client:
 
     def pack(self, value):
         body = bodies.pack(value)
-        return wire.deflate(body) if self.compress else (body, False)
+        return wire.deflate(body) if self.compress_own else (body, False)
 
     def unpack(self, message):
         """The value of a reply or item; CallError (B, W10)."""
@@ -248,7 +254,7 @@ class Client:
         try:
             if message.compressed:
                 if not self.compress:
-                    raise CallError(INVALID_ARGUMENT, EXECUTED, "W10: a compressed body that was not asked for")
+                    raise wire.BadBody("W10: a compressed body that was not asked for")
                 body = wire.inflate(body, self.limit)
             return bodies.unpack(body)
         except wire.BadBody as err:

@@ -11,7 +11,7 @@ import msgpack
 from errors import Refused, SealmuxError
 
 MIN_PAYLOAD, MAX_PAYLOAD = 2, 2**30  # W2
-DEFAULT_LIMIT, LEAST_LIMIT = 4194304, 65536  # W2; the head of any message is shorter than the latter
+DEFAULT_LIMIT, LEAST_LIMIT = 4194304, 65536  # W2; a message without a body or piece is shorter than the latter
 MAX_TIMEOUT = 9223372036854775  # W6, microseconds
 MAX_TEXT, MAX_VALUES, MAX_METADATA, MAX_DETAILS, MAX_DETAIL_BYTES = 4096, 64, 8192, 16, 16384  # W7, W8
 NOT_EXECUTED, EXECUTED = 2, 3  # W8
@@ -191,7 +191,7 @@ READERS = {
     "code": lambda r: r.uint(1, 16, "W8: a code"),
     "outcome": lambda r: r.uint(NOT_EXECUTED, EXECUTED, "W8: an outcome"),
     "text": lambda r: r.text(0, MAX_TEXT, "W8: a text"),
-    "retry": lambda r: r.uint(0, 2**64 - 1, "W8: retry"),
+    "retry": lambda r: r.uint(0, MAX_TIMEOUT, "W8: retry"),
     "details": lambda r: r.pairs(MAX_DETAILS, MAX_DETAIL_BYTES, 255, "W8: details"),
 }
 

@@ -1,9 +1,7 @@
 """The vectors of transport/testdata/vectors, whose README says what is in them: all roles, byte for byte."""
 
-import collections
 import functools
 import hashlib
-import pathlib
 import threading
 import time
 import unittest
@@ -17,35 +15,10 @@ import server_role
 from errors import KeyRequired, PeerAlert, Refused, SealmuxError, SessionEnded, StreamReset, Truncated, Untrusted
 from handshake import Established
 from session import Session
+from vectors import ROOT, Vector, run_all
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTDATA = ROOT / "transport" / "testdata"
 CHANNEL = TESTDATA / "vectors"
-
-
-class Vector:
-    """One file: names with their values, and blocks of ("in" or "out", bytes)."""
-
-    def __init__(self, path):
-        self.values, self.blocks = collections.defaultdict(list), []
-        for line in path.read_text().splitlines():
-            if line in ("[in]", "[out]"):
-                self.blocks.append([line[1:-1], b""])
-            elif line and not line.startswith("#"):
-                if self.blocks:
-                    self.blocks[-1][1] += bytes.fromhex(line)
-                else:
-                    name, _, value = line.partition(": ")
-                    self.values[name.removesuffix(":")].append(value)
-
-    def get(self, name, default=None):
-        return self.values[name][0] if name in self.values else default
-
-    def number(self, name, default=None):
-        return int(self.get(name, default))
-
-    def bytes(self, name):
-        return bytes.fromhex(self.get(name, ""))
 
 
 class Dialogue:
@@ -211,26 +184,17 @@ class Spy:
 
 
 class TestChannelVectors(unittest.TestCase):
-    def run_role(self, role, run, least):
-        """Every vector of a role; least guards against a folder that is not there."""
-        paths = sorted(CHANNEL.glob("*.txt"))
-        mine = [(path, vector) for path in paths if (vector := Vector(path)).get("role") == role]
-        self.assertGreaterEqual(len(mine), least)
-        for path, vector in mine:
-            with self.subTest(path.stem, title=vector.get("title")):
-                run(vector)
-
     def test_client(self):
-        self.run_role("client", self.client, 72)
+        run_all(self, CHANNEL, "client", self.client, 72)
 
     def test_server(self):
-        self.run_role("server", self.server, 89)
+        run_all(self, CHANNEL, "server", self.server, 89)
 
     def test_records(self):
-        self.run_role("records", self.records, 28)
+        run_all(self, CHANNEL, "records", self.records, 28)
 
     def test_session(self):
-        self.run_role("session", self.session, 64)
+        run_all(self, CHANNEL, "session", self.session, 64)
 
     def test_no_other_role(self):
         roles = {Vector(path).get("role") for path in CHANNEL.glob("*.txt")}
