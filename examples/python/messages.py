@@ -9,7 +9,7 @@ from wire import Message
 CODES = ("OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted "
          "FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated").split()
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 3, 4, 8, 13, 14
-CANCELED = 1
+CANCELED, UNIMPLEMENTED = 1, 12
 NOT_SENT, NOT_EXECUTED, EXECUTED, UNKNOWN = "not sent", "not executed", "executed", "unknown"  # C5
 
 
@@ -30,6 +30,10 @@ def from_message(m):
 class TooLong(SealmuxError):
     """A message over the limit, of which only the length was read (W2)."""
 
+    def __init__(self, length):
+        super().__init__(f"W2: a message of {length} bytes")
+        self.length = length
+
 
 class Messages:
     """Whole messages of one stream (W1)."""
@@ -44,17 +48,18 @@ class Messages:
 
     def receive(self, expected, most):
         """The next message, of at most so many bytes, or None at the end."""
-        head = self._exactly(4, may_end=True)
+        head = self.exactly(4, may_end=True)
         if not head:
             return None
         length = int.from_bytes(head, "big")
         if not wire.MIN_PAYLOAD <= length <= wire.MAX_PAYLOAD:
             raise Refused(f"W2: a payload of {length} bytes")
         if length > most:
-            raise TooLong(f"W2: a message of {length} bytes")
-        return wire.decode(self._exactly(length), expected)
+            raise TooLong(length)
+        return wire.decode(self.exactly(length), expected)
 
-    def _exactly(self, n, may_end=False):
+    def exactly(self, n, may_end=False):
+        """n bytes, or none at the stream's end if it may end here."""
         data = bytearray()
         while len(data) < n:
             part = self.stream.read(n - len(data))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import body as bodies
 import wire
+from callee import Callee
 from errors import Refused, SealmuxError
 from messages import (CANCELED, DEADLINE_EXCEEDED, EXECUTED, INTERNAL, INVALID_ARGUMENT, NOT_EXECUTED, NOT_SENT,
                       RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN, CallError, Connection, Messages, MessageStream, TooLong,
@@ -155,15 +156,18 @@ class _CallStream(Messages):
 
 class Client:
     """Calls over a session, from any number of threads. limit is the longest body that is taken (W2). compress asks for
-    compressed answers and takes them; compress_own sends compressed bodies too, which the server must be known to take."""
+    compressed answers and takes them; compress_own sends compressed bodies too, which the server must be known to take.
+    callee answers what the server calls, a Callee without methods if none is given."""
 
-    def __init__(self, session, limit=wire.DEFAULT_LIMIT, compress=False, compress_own=False):
+    def __init__(self, session, limit=wire.DEFAULT_LIMIT, compress=False, compress_own=False,
+                 callee=None):
         if not wire.LEAST_LIMIT <= limit <= wire.MAX_PAYLOAD:
             raise ValueError("W2: a limit is 65,536 to 2^30 bytes")
         self.session, self.limit, self.compress, self.compress_own = session, limit, compress, compress_own
         self.lock, self.last_id, self.running, self.draining = threading.Lock(), 0, set(), False
         self._renewing = threading.Lock()
         self.first = _CallStream(self, session.open())  # C1: before any other
+        threading.Thread(target=(callee or Callee(session, limit)).serve, daemon=True).start()
 
     def call(self, method, request, **options):
         """A unary call: Reply or CallError. options as those of start."""

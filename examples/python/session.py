@@ -27,7 +27,6 @@ class SocketConn:
     def __init__(self, sock):
         self.sock, self.deadline = sock, None
         sock.settimeout(QUIET + ANSWER)  # for writing; reading waits in select
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self, n):
         wait = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
@@ -68,6 +67,7 @@ def dial(address, trust, protocol, *, key=None, ticket=None, wants_ticket=False,
     """Connects to (host, port) and returns a Session that the server has accepted, within timeout seconds (H11)."""
     deadline = time.monotonic() + timeout
     conn = SocketConn(socket.create_connection(address, timeout))
+    conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     conn.deadline = deadline
     try:
         established = handshake.connect(conn, trust, protocol, key=key, ticket=ticket, wants_ticket=wants_ticket)
@@ -76,7 +76,7 @@ def dial(address, trust, protocol, *, key=None, ticket=None, wants_ticket=False,
             records.await_accept()
         except TimeoutError as err:
             raise Stalled("H11: the server does not accept in time") from err
-        return Session(conn, records)
+        return Session(conn, records, accepting=True)
     except BaseException:
         conn.close()
         raise

@@ -7,7 +7,7 @@ import unittest
 import body
 import rpc
 import wire
-from errors import Refused
+from errors import Refused, SealmuxError
 from wire import Message
 
 
@@ -50,6 +50,9 @@ class Session:
     def open(self):
         self.streams.append(Stream())
         return self.streams[-1]
+
+    def accept(self):
+        raise SealmuxError("nothing calls here")
 
     def fail(self, error):
         self.error = error
@@ -241,7 +244,8 @@ class TestStreams(Base):
         for rule, messages in (("S1", [Message(wire.ERROR, id=9, code=5, outcome=2)]),
                                ("W4", [Message(wire.HEADER), Message(wire.HEADER)]),
                                ("W4", [Message(wire.ITEM, body=b"\1"), Message(wire.HEADER)]),
-                               ("W4", [Message(wire.REPLY, id=1, body=b"\1")]), ("W4", [Message(wire.ITEM, body=b"\1"), Message(wire.GOAWAY)])):
+                               ("W4", [Message(wire.REPLY, id=1, body=b"\1")]),
+                               ("W4", [Message(wire.ITEM, body=b"\1"), Message(wire.GOAWAY)])):
             stream, peer = self.open()
             peer.says(*messages)
             with self.subTest(rule), self.assertRaisesRegex(Refused, rule):

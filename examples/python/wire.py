@@ -47,6 +47,10 @@ class BadBody(SealmuxError):
     """A body that breaks a rule of B, or does not inflate (W10)."""
 
 
+class TooMuch(BadBody):
+    """A body that inflates to more than the limit (W10)."""
+
+
 @dataclass
 class Message:
     """Any message. kind is one of CALL to DONE; what its kind does not have keeps its zero."""
@@ -237,6 +241,8 @@ def inflate(body, limit):
         out = unpacker.decompress(body, limit + 1)
     except zlib.error as err:
         raise BadBody("W10: not deflate's") from err
-    if len(out) > limit or not unpacker.eof or unpacker.unused_data or not out:
-        raise BadBody("W10: too long, cut short, or something follows")
+    if len(out) > limit:
+        raise TooMuch(f"W10: over {limit} bytes")
+    if not unpacker.eof or unpacker.unused_data or not out:
+        raise BadBody("W10: nothing, cut short, or something follows")
     return out
