@@ -15,6 +15,7 @@ from wire import Message
 
 PIECE = 32753  # C10
 ENVELOPE = 9121  # W2: what may surround the body of a call
+LEAST_CALL = 65600  # W2: a body of a call that is taken in any case
 REMEMBERED = 512  # C7: cancels for which nothing ran
 
 
@@ -47,6 +48,10 @@ class Callee:
     def stream(self, method, items, ended):
         """Yields the answers on a stream of messages; ended is a threading.Event that is set when it was cancelled."""
         raise CallError(UNIMPLEMENTED, NOT_EXECUTED, "this side only calls")
+
+    def takes_one_request(self, method):
+        """Whether a stream's handler does not run before its one request has come whole (S2)."""
+        return False
 
     # The session's side
 
@@ -109,8 +114,8 @@ class Callee:
         is judged, and the rest thrown away (W2)."""
         expected = {wire.CALL, wire.CANCEL} | ({wire.OPEN} if first else set())
         try:
-            m = served.receive(expected, self.limit + ENVELOPE)
-            return m and (m, len(m.body) <= self.limit)
+            m = served.receive(expected, max(self.limit, LEAST_CALL) + ENVELOPE)
+            return m and (m, len(m.body) <= max(self.limit, LEAST_CALL))
         except TooLong as err:
             m = wire.decode(served.exactly(wire.LEAST_LIMIT), expected)  # without a body it would be shorter, and is refused
             left = err.length - wire.LEAST_LIMIT
@@ -175,7 +180,8 @@ class Callee:
             try:
                 if m.form == wire.CONNECTION:
                     raise CallError(UNIMPLEMENTED, NOT_EXECUTED, "no connections here")
-                for answer in self.stream(m.method, self._items(served), ended):
+                outcome = NOT_EXECUTED if self.takes_one_request(m.method) else EXECUTED  # S2
+                for answer in self.stream(m.method, self._items(served, outcome), ended):
                     served.say(Message(wire.ITEM, body=bodies.pack(answer)))
                 if not ended.is_set():  # S4: a cancelled one is closed without an answer
                     served.say(Message(wire.DONE))
@@ -184,18 +190,18 @@ class Callee:
         except CallError as err:
             served.say(error_message(m.id, err))
 
-    def _items(self, served):
-        """The caller's items to its end (S1)."""
+    def _items(self, served, outcome):
+        """The caller's items to its end (S1); outcome is that of the error if one is not good."""
         while True:
             try:
                 m = served.receive({wire.ITEM, wire.END}, self.limit + 2)
             except TooLong as err:
-                raise CallError(RESOURCE_EXHAUSTED, EXECUTED, str(err)) from err
+                raise CallError(RESOURCE_EXHAUSTED, outcome, str(err)) from err
             if m is None:
                 raise SealmuxError("S1: the stream ends before the caller's end")
             if m.kind == wire.END:
                 return
-            yield self._unpack(m, EXECUTED)
+            yield self._unpack(m, outcome)
 
     def _unpack(self, m, outcome):
         body = m.body
@@ -239,6 +245,9 @@ class Echo(Callee):
             raise CallError(UNIMPLEMENTED, NOT_EXECUTED, "that is a call")
         return map(self._echo, items) if form is None else self._watch(items, ended)
 
+    def takes_one_request(self, method):
+        return method == "sealmux.WatchHealth"
+
     def _form(self, method):
         if method.startswith("sealmux.") and method not in self.METHODS:
             raise CallError(UNIMPLEMENTED, NOT_EXECUTED, "no such method")
@@ -267,8 +276,8 @@ class Echo(Callee):
             if len(requests) > 1:
                 break
         if len(requests) != 1:
-            raise CallError(INVALID_ARGUMENT, EXECUTED, "S2: one request is due")
-        yield self._health(self._text(requests[0], EXECUTED))
+            raise CallError(INVALID_ARGUMENT, NOT_EXECUTED, "S2: one request is due")
+        yield self._health(self._text(requests[0], NOT_EXECUTED))
         ended.wait()
 
     def _methods(self, prefix):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -289,6 +290,34 @@ class TestAuthorized(Base):
         self.assertEqual((caught.exception.code, caught.exception.plain), (5, False))
         with self.assertRaises(KeyRequired):
             self.dial()
+
+
+class TestCommand(Base):
+    """client.py as a process."""
+
+    def run_client(self, *args, key="server"):
+        host, port = self.server.address
+        return subprocess.run(
+            [sys.executable, "-B", pathlib.Path(__file__).parent / "client.py", "--server-key", KEYS / f"{key}/public.pem",
+             "--key", KEYS / "alice/private.pem", f"{host}:{port}", *args], capture_output=True, text=True, timeout=60)
+
+    def test_commands(self):
+        for args, want in ((["echo", "hello", "你好"], f"{ECHO}hello\n{ECHO}你好\n"),
+                           (["call", "sealmux.Health", '""'], '"serving"\n'),
+                           (["stream", "any", '"a"', '"b"'], f'"{ECHO}a"\n"{ECHO}b"\n')):
+            done = self.run_client(*args)
+            self.assertEqual((done.stdout, done.stderr, done.returncode), (want, "", 0))
+        done = self.run_client("selftest")
+        self.assertRegex(done.stdout, r"^health: serving; methods: 3\nserver: SHA256:\S{43}; streams: 1024; "
+                                      r"client key required: False\n$")
+
+    def test_failures(self):
+        done = self.run_client("echo", "x", key="mallory")
+        self.assertEqual((done.stdout, done.returncode), ("", 1))
+        self.assertRegex(done.stderr, "unknown key")
+        done = self.run_client("call", "sealmux.None", '""')
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "Unimplemented, not executed")
 
 
 class TestRecords(Base):

@@ -158,7 +158,7 @@ class MessageStream(_OwnStream):
 
     def _value(self, m):
         try:
-            return self.client.unpack(m)
+            return self.client.unpack(m, too_much=RESOURCE_EXHAUSTED)
         except CallError as err:
             self._give_up(err.code, err.text, err.outcome)
             raise

@@ -252,8 +252,8 @@ class Client:
         body = bodies.pack(value)
         return wire.deflate(body) if self.compress_own else (body, False)
 
-    def unpack(self, message):
-        """The value of a reply or item; CallError (B, W10)."""
+    def unpack(self, message, too_much=INTERNAL):
+        """The value of a reply or item; CallError (B, W10), with the code too_much if it inflates to more than the limit."""
         body = message.body
         try:
             if message.compressed:
@@ -261,6 +261,8 @@ class Client:
                     raise wire.BadBody("W10: a compressed body that was not asked for")
                 body = wire.inflate(body, self.limit)
             return bodies.unpack(body)
+        except wire.TooMuch as err:
+            raise CallError(too_much, EXECUTED, str(err)) from err
         except wire.BadBody as err:
             raise CallError(INTERNAL, EXECUTED, str(err)) from err
 

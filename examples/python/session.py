@@ -12,7 +12,7 @@ import time
 
 import channel
 import handshake
-from errors import Refused, SealmuxError, SessionEnded, Stalled, StreamReset, Truncated
+from errors import PeerAlert, Refused, SealmuxError, SessionEnded, Stalled, StreamReset, Truncated
 from streams import Mux
 
 QUIET, ANSWER = 15.0, 10.0  # R8
@@ -161,7 +161,9 @@ class Session:
         except Refused as err:  # section 9: alert 6 in place of close, and what comes is discarded
             self._end(err, (channel.ALERT, b"\x06"))
             self._discard()
-        except SealmuxError as err:  # an alert, which is the peer's last, or the connection's end: there is nobody to tell
+        except PeerAlert as err:  # section 9: as a close
+            self._end(err, (channel.CLOSE, b""))
+        except SealmuxError as err:
             self._end(err, None)
 
     def _next_record(self):
