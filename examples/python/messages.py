@@ -122,6 +122,7 @@ class _OwnStream:
             if m.id != self.id:
                 refused = Refused("S1, S6: an error with another id")
                 self.client.session.fail(refused)
+                self._close()
                 raise refused
             self._close()
             raise from_message(m)

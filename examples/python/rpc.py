@@ -91,6 +91,8 @@ class _CallStream(Messages):
             except ValueError:  # the caller's mistake; nothing is sent
                 self.take(call.id)
                 self.client.ended(call.id)
+                if self.once:
+                    self.stream.close()
                 raise
             except SealmuxError as err:
                 if self.take(call.id) is not None:
@@ -131,8 +133,8 @@ class _CallStream(Messages):
                 call = self.pending.get(m.id)
             if call is not None:  # else it was given up (C3)
                 call.parts += m.body
-                if len(call.parts) > self.client.limit:
-                    self._too_long(self.take(m.id))
+                if len(call.parts) > self.client.limit and self.take(m.id):
+                    self._too_long(call)
             return
         call = self.take(m.id)
         if call is None:
@@ -159,8 +161,7 @@ class Client:
     compressed answers and takes them; compress_own sends compressed bodies too, which the server must be known to take.
     callee answers what the server calls, a Callee without methods if none is given."""
 
-    def __init__(self, session, limit=wire.DEFAULT_LIMIT, compress=False, compress_own=False,
-                 callee=None):
+    def __init__(self, session, limit=wire.DEFAULT_LIMIT, compress=False, compress_own=False, callee=None):
         if not wire.LEAST_LIMIT <= limit <= wire.MAX_PAYLOAD:
             raise ValueError("W2: a limit is 65,536 to 2^30 bytes")
         self.session, self.limit, self.compress, self.compress_own = session, limit, compress, compress_own
@@ -210,8 +211,11 @@ class Client:
         try:
             messages.send(Message(wire.OPEN, id=id_, method=method, timeout=_microseconds(timeout), form=form,
                                   flags=int(self.compress), request_id=request_id, header=list(header)))
-        except SealmuxError as err:
+        except (SealmuxError, ValueError) as err:
+            messages.stream.close()
             self.ended(id_)
+            if isinstance(err, ValueError):  # the caller's mistake
+                raise
             raise CallError(UNAVAILABLE, NOT_SENT, str(err)) from err
         return self, messages, id_
 

@@ -92,7 +92,7 @@ class Session:
         self.error = None  # the first, which stays
         self.peer_closed = False  # by an authenticated close record
         self._last = None  # the record that ends our direction
-        self._discarding = self._ping_due = self._pong_due = False
+        self._ping_due = self._pong_due = False
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._read, self._write)]
         for thread in self._threads:
             thread.start()
