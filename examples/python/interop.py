@@ -3,6 +3,7 @@
 /usr/bin/python3 examples/python/interop.py    needs go; it takes some seconds and ends with an error if anything is off.
 """
 
+import faulthandler
 import pathlib
 import re
 import shutil
@@ -30,12 +31,18 @@ ECHO = "服务端已收到数据: "  # E1
 class Server:
     """One sealmux serve process."""
 
+    started = []
+
     def __init__(self, *options):
         self.process = subprocess.Popen(
             [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--key", KEYS / "server/private.pem", *options],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        Server.started.append(self.process)
         line = self.process.stdout.readline()
-        self.address = ("127.0.0.1", int(re.match(r"listening on 127\.0\.0\.1:(\d+) ", line)[1]))
+        ready = re.match(r"listening on 127\.0\.0\.1:(\d+) ", line)
+        if not ready:
+            raise AssertionError(f"sealmux serve says {line!r}")
+        self.address = ("127.0.0.1", int(ready[1]))
 
     def stop(self):
         """SIGTERM, and whether it ended well."""
@@ -401,7 +408,8 @@ class TestEnds(unittest.TestCase):
         stopping = threading.Thread(target=lambda: self.addCleanup(self.assertEqual, self.server.stop(), 0))
         stopping.start()
         self.assertEqual(next(items), "draining")
-        while not client.draining:
+        until = time.monotonic() + 30
+        while not client.draining and time.monotonic() < until:
             time.sleep(0.01)  # the goaway is on another stream
         self.fails(rpc.UNAVAILABLE, rpc.NOT_SENT, client.call, "echo", "x")
         watch.cancel()
@@ -430,6 +438,11 @@ class TestEnds(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(600, exit=True)  # what hangs must fail too
     with tempfile.TemporaryDirectory() as folder:
-        build(folder)
-        unittest.main(verbosity=2)
+        try:
+            build(folder)
+            unittest.main(verbosity=2)
+        finally:
+            for process in Server.started:
+                process.kill()  # those of tests that failed; for others it does nothing
