@@ -14,8 +14,15 @@ type Balancer interface {
 	Pick(ctx context.Context, ready []*Node) *Node
 }
 
-// RoundRobin takes endpoints in turn, each as often as its weight says.
-func RoundRobin() Balancer { return new(roundRobin) }
+// RoundRobin takes endpoints in turn, each as often as its weight says. It begins anywhere: many clients that make few calls each would
+// otherwise make them all to the same endpoints.
+func RoundRobin() Balancer { return newRoundRobin(rand.Uint64()) }
+
+func newRoundRobin(first uint64) *roundRobin {
+	b := new(roundRobin)
+	b.turn.Store(first)
+	return b
+}
 
 type roundRobin struct{ turn atomic.Uint64 }
 
