@@ -205,9 +205,9 @@ func TestEven(t *testing.T) {
 			c := f.client(t, Static(addrs...), Options{Balancer: row.balancer, Eager: true})
 			synctest.Wait()
 			l.run(c, 40, time.Minute)
-			time.Sleep(15 * time.Second)
+			time.Sleep(6 * time.Second)
 			failed, ran := l.end(t)
-			if len(failed) > 0 || ran < 20_000 {
+			if len(failed) > 0 || ran < 10_000 {
 				t.Error(failed, ran)
 			}
 			for _, addr := range addrs {
@@ -236,7 +236,7 @@ func TestEven(t *testing.T) {
 		}
 		c := f.client(t, Static(addrs...), Options{})
 		l.run(c, 12, time.Minute)
-		time.Sleep(20 * time.Second)
+		time.Sleep(8 * time.Second)
 		l.end(t)
 		all := l.count("a") + l.count("b") + l.count("c")
 		if share := float64(l.count("b")) / float64(all); share > 0.1 || l.count("b") == 0 {

@@ -162,11 +162,15 @@ func TestResolverFails(t *testing.T) {
 		if at, err := where.Call(within(t, time.Minute), c, ""); err != nil || at != "a" {
 			t.Error(at, err)
 		}
-		if r.refreshes != 0 {
+		r.mu.Lock()
+		refreshes := r.refreshes
+		r.mu.Unlock()
+		if refreshes != 0 {
 			t.Error("asked to look again without need")
 		}
 		f.servers["a"].kill()
 		time.Sleep(time.Minute)
+		c.Close()
 		if dials := len(f.dialled("a")); r.refreshes < 3 || r.refreshes > dials {
 			t.Error(r.refreshes, dials)
 		}
