@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -31,6 +32,7 @@ type Client struct {
 	wanted   chan struct{} // closed by the first call, or by New
 	once     sync.Once     // closes wanted
 	tally    tally
+	news     chan entry // for the log; nil if there is none
 
 	ctx    context.Context // ends with the Client
 	cancel context.CancelFunc
@@ -63,6 +65,10 @@ func New(resolver Resolver, opts Options) *Client {
 	if opts.Eager {
 		c.want()
 	}
+	if opts.Logger != nil {
+		c.news = make(chan entry, 64)
+		c.wg.Go(c.tell)
+	}
 	c.wg.Go(c.watch)
 	c.wg.Go(c.look)
 	return c
@@ -76,6 +82,33 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// An entry is one of the log.
+type entry struct {
+	level slog.Level
+	text  string
+	args  []any
+}
+
+// log has something logged, unless so much waits to be logged that one more makes no difference: a log that blocks holds up nobody.
+func (c *Client) log(level slog.Level, text string, args ...any) {
+	select {
+	case c.news <- entry{level, text, args}: // never, if there is no log
+	default:
+	}
+}
+
+// tell is the goroutine that logs.
+func (c *Client) tell() {
+	for {
+		select {
+		case e := <-c.news:
+			c.opts.Logger.Log(c.ctx, e.level, e.text, e.args...)
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
 // want has sessions made from now on.
 func (c *Client) want() { c.once.Do(func() { close(c.wanted) }) }
 
@@ -87,7 +120,7 @@ func (c *Client) watch() {
 				return
 			}
 			if err != nil {
-				c.opts.Logger.Warn("cluster: no news from the resolver", "error", err)
+				c.log(slog.LevelWarn, "cluster: no news from the resolver", "error", err)
 				c.unresolved(err)
 				continue
 			}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -287,6 +289,68 @@ func TestReconnects(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if e := c.Snapshot().endpoint("a"); e.State != "ready" || e.Failures != 0 || e.Sessions != 2 || e.Err != nil {
 			t.Errorf("%+v", e)
+		}
+	})
+}
+
+// A slab is a log handler that keeps what it gets, or blocks until it is released.
+type slab struct {
+	slog.Handler
+	mu      sync.Mutex // protects texts
+	texts   []string
+	release chan struct{}
+}
+
+func (s *slab) Handle(_ context.Context, r slog.Record) error {
+	<-s.release
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.texts = append(s.texts, r.Message)
+	return nil
+}
+
+func (s *slab) Enabled(context.Context, slog.Level) bool { return true }
+
+// TestLog: what is told; and a log that blocks holds up neither calls nor sessions.
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, log := new(fleet), &slab{release: make(chan struct{})}
+		for _, addr := range []string{"a", "b"} {
+			f.start(t, addr, rpc.Options{}, func(s *rpc.Server) {
+				work.Handle(s, func(context.Context, int) (int, error) { return 0, rpc.Internal })
+				named(addr)(s)
+			})
+		}
+		c := f.client(t, Static("a", "b"), Options{Balancer: RoundRobin(), Logger: slog.New(log)})
+		for i := range 100 {
+			f.servers["a"].cut()
+			time.Sleep(time.Second)
+			if _, err := where.Call(within(t, time.Second), c, ""); err != nil {
+				t.Error(i, err)
+			}
+			if _, err := work.Call(within(t, time.Second), c, 1); err == nil {
+				t.Error("no error")
+			}
+		}
+		if n := c.Snapshot().endpoint("a").Sessions; n < 50 {
+			t.Errorf("%d sessions", n)
+		}
+		close(log.release)
+		time.Sleep(time.Second)
+		f.servers["b"].kill()
+		for c.Snapshot().endpoint("a").State != "ready" {
+			time.Sleep(time.Second)
+		}
+		for range 20 {
+			work.Call(within(t, time.Second), c, 1)
+		}
+		synctest.Wait()
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		for _, text := range []string{"cluster: session", "cluster: no session", "cluster: ejected"} {
+			if !slices.Contains(log.texts, text) {
+				t.Errorf("nobody was told %q", text)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"log/slog"
 	"math"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,7 @@ func (c *Client) askLocked(n *Node, now time.Time) (stalled bool) {
 			return false
 		}
 		n.keep.stalled = true
-		c.opts.Logger.Warn("cluster: silent", "endpoint", n.Endpoint().Addr)
+		c.log(slog.LevelWarn, "cluster: silent", "endpoint", n.Endpoint().Addr)
 		return true
 	case s.since.Load() != 0 && now.Sub(time.Unix(0, s.since.Load())) >= limit:
 		s.asked = now
@@ -133,7 +134,7 @@ func (c *Client) ejectLocked(n *Node, why string) bool {
 	k.ejections++
 	long := min(time.Duration(k.ejections)*o.BaseTime, o.MaxTime)
 	k.ejectedUntil = time.Now().Add(long)
-	c.opts.Logger.Warn("cluster: ejected", "endpoint", n.Endpoint().Addr, "for", long, "because of", why)
+	c.log(slog.LevelWarn, "cluster: ejected", "endpoint", n.Endpoint().Addr, "for", long, "because of", why)
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -51,7 +52,7 @@ func (c *Client) keepUp(ctx context.Context, n *Node, delay time.Duration) {
 		s, err := c.connect(ctx, n)
 		if ctx.Err() == nil && err == nil {
 			began = time.Now()
-			c.opts.Logger.Info("cluster: session", "endpoint", n.Endpoint().Addr)
+			c.log(slog.LevelInfo, "cluster: session", "endpoint", n.Endpoint().Addr)
 			select {
 			case <-s.client.Draining():
 				err = errDrained
@@ -75,7 +76,7 @@ func (c *Client) keepUp(ctx context.Context, n *Node, delay time.Duration) {
 				n.keep.failures++
 			}
 		})
-		c.opts.Logger.Warn("cluster: no session", "endpoint", n.Endpoint().Addr, "error", err, "again in", delay)
+		c.log(slog.LevelWarn, "cluster: no session", "endpoint", n.Endpoint().Addr, "error", err, "again in", delay)
 		if r, ok := c.resolver.(interface{ Refresh() }); ok {
 			r.Refresh()
 		}

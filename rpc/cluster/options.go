@@ -47,7 +47,7 @@ type Options struct {
 	Outlier Outlier
 
 	// Logger gets sessions that come (Info) and end or cannot be made (Warn), ejections (Warn) and a resolver's errors (Warn).
-	// Default: nothing is logged.
+	// One goroutine logs; what comes while it keeps 64 others waiting is not told. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -97,9 +97,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ID == "" {
 		o.ID = strconv.FormatUint(rand.Uint64(), 36)
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Subset <= 0 {
 		o.Subset = 0
