@@ -50,7 +50,8 @@ func (b *roundRobin) Pick(_ context.Context, ready []*Node) *Node {
 }
 
 // LeastLoaded draws two endpoints and takes the one with less to wait for: calls in flight times latency, by weight. Two choices keep the
-// longest queue short, and do not send every client to the one server that is idle.
+// longest queue short, and do not send every client to the one server that is idle. Of two that are within a quarter of each other it
+// takes either, so that the quickest of many alike does not get it all.
 func LeastLoaded() Balancer { return leastLoaded{rand.IntN} }
 
 type leastLoaded struct{ intN func(int) int }
@@ -65,7 +66,7 @@ func (b leastLoaded) Pick(_ context.Context, ready []*Node) *Node {
 	if j >= i {
 		j++
 	}
-	if ready[j].cost() < ready[i].cost() {
+	if 1.25*ready[j].cost() < ready[i].cost() { // i was drawn first, by chance
 		i = j
 	}
 	return ready[i]

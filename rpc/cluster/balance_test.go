@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,8 +126,8 @@ func TestLeastLoaded(t *testing.T) {
 		weight  [2]int
 		want    int
 	}{
-		"fewer calls":           {[2]time.Duration{1, 1}, [2]int64{5, 4}, [2]int{1, 1}, 1},
-		"quicker":               {[2]time.Duration{10, 9}, [2]int64{4, 4}, [2]int{1, 1}, 1},
+		"fewer calls":           {[2]time.Duration{1, 1}, [2]int64{5, 3}, [2]int{1, 1}, 1},
+		"quicker":               {[2]time.Duration{10, 7}, [2]int64{4, 4}, [2]int{1, 1}, 1},
 		"slow with fewer calls": {[2]time.Duration{100, 10}, [2]int64{1, 9}, [2]int{1, 1}, 1},
 		"weight":                {[2]time.Duration{10, 10}, [2]int64{9, 4}, [2]int{4, 1}, 0},
 		"unknown and idle":      {[2]time.Duration{0, 1}, [2]int64{0, 0}, [2]int{1, 1}, 0},
@@ -147,6 +148,27 @@ func TestLeastLoaded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAlike: of three that are about as quick each gets its share of calls, one after the other.
+func TestAlike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := nodes(1, 1, 1)
+		counts := make([]int, 3)
+		for range 9000 {
+			n := LeastLoaded().Pick(bg, all)
+			i := slices.Index(all, n)
+			counts[i]++
+			took := time.Duration(100+10*i) * time.Microsecond
+			time.Sleep(took)
+			n.speed.observe(took)
+		}
+		for i, n := range counts {
+			if n < 2500 || n > 3500 {
+				t.Errorf("%d got %d", i, n)
+			}
+		}
+	})
 }
 
 // TestLatency: it rises at once, falls and fades with time.

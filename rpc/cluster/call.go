@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // Pauses between attempts at one call: of this Backoff, so that callers who were refused together do not come back together. It paces
@@ -74,6 +75,9 @@ func (c *Client) learn(s *session, took time.Duration, err error) {
 	case silent: // given up by the caller: it would have taken longer than that
 		n.speed.atLeast(took)
 	case bad:
+		if rpc.OutcomeOf(err) == rpc.Executed {
+			s.hear()
+		}
 		if s.drains() { // a session that ends is one failure, however many calls it takes with it: its keeper sees it
 			return
 		}
@@ -94,6 +98,9 @@ func (c *Client) run(ctx context.Context, t *tries, s *session, once func(*sessi
 		}
 		if err = once(s); err == nil {
 			return nil
+		}
+		if errors.Is(err, transport.ErrStreamsExhausted) && rpc.OutcomeOf(err) == rpc.NotSent {
+			s.spend()
 		}
 		s = nil
 		t.note(err)

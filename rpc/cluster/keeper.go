@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // A keeper is the state of the goroutine that keeps up a node's session. Client.mu protects it.
@@ -56,6 +57,8 @@ func (c *Client) keepUp(ctx context.Context, n *Node, delay time.Duration) {
 			select {
 			case <-s.client.Draining():
 				err = errDrained
+			case <-s.spent:
+				err = transport.ErrStreamsExhausted
 			case <-ctx.Done():
 			}
 		}

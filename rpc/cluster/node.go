@@ -48,15 +48,6 @@ func (n *Node) cost() float64 {
 	return latency * (waiting + 1) / n.endpoint.Load().weight()
 }
 
-// enter begins a call on the session that there is, if it takes calls.
-func (n *Node) enter() *session {
-	s := n.current.Load()
-	if s == nil || !s.enter() {
-		return nil
-	}
-	return s
-}
-
 // A session is one session of a node.
 type session struct {
 	node     *Node
@@ -65,12 +56,16 @@ type session struct {
 	retired  atomic.Bool   // takes no new calls
 	empty    chan struct{} // closed when it is retired and no call is in flight
 	once     sync.Once     // closes empty
+	spent    chan struct{} // closed when it can open no more streams, and another is due
+	spend    func()        // closes spent; may be called again
 	since    atomic.Int64  // in Unix nanoseconds: how long there are calls and no answer to any; 0 if there is nothing to wait for
 	asked    time.Time     // Client.mu: when the server was asked whether it is there; zero if that is answered
 }
 
 func newSession(n *Node, client *rpc.Client) *session {
-	return &session{node: n, client: client, empty: make(chan struct{})}
+	s := &session{node: n, client: client, empty: make(chan struct{}), spent: make(chan struct{})}
+	s.spend = sync.OnceFunc(func() { close(s.spent) })
+	return s
 }
 
 // hear notes that the server has answered.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // TestStreamsAndDrain: streams and connections are opened without pause while servers are drained and replaced. Those whose handlers
@@ -236,6 +237,55 @@ func TestStreamRefused(t *testing.T) {
 		want(t, err, rpc.ResourceExhausted, rpc.NotExecuted)
 		if asked.Load() != 1 {
 			t.Error(asked.Load())
+		}
+	})
+}
+
+// A tired session opens so many streams and then no more.
+type tired struct {
+	rpc.Session
+	left atomic.Int64
+}
+
+func (s *tired) Open(ctx context.Context) (net.Conn, error) {
+	if s.left.Add(-1) < 0 {
+		return nil, transport.ErrStreamsExhausted
+	}
+	return s.Session.Open(ctx)
+}
+
+// TestSpentSession: a session that has used up its streams is replaced; what is in flight on it ends well.
+func TestSpentSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		release := make(chan struct{})
+		f.start(t, "a", rpc.Options{}, func(s *rpc.Server) {
+			rpc.HandleConn(s, "raw", func(_ context.Context, conn net.Conn) error { return nil })
+			work.Handle(s, func(context.Context, int) (int, error) { <-release; return 1, nil })
+		})
+		c := New(Static("a"), Options{Dial: func(ctx context.Context, e Endpoint) (rpc.Session, error) {
+			session, err := f.dial(ctx, e)
+			s := &tired{Session: session}
+			s.left.Store(10)
+			return s, err
+		}})
+		defer c.Close()
+		ended := make(chan error, 1)
+		go func() { _, err := work.Call(bg, c, 1); ended <- err }()
+		for range 50 {
+			conn, err := c.OpenConn(within(t, time.Minute), "raw")
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+			time.Sleep(time.Second) // so that the session has lived
+		}
+		close(release)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := c.Snapshot().endpoint("a").Sessions; n != 6 { // 9 conns each
+			t.Errorf("%d sessions", n)
 		}
 	})
 }
