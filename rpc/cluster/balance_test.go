@@ -16,7 +16,7 @@ import (
 // nodes makes nodes of these weights, named 0, 1 and so on.
 func nodes(weights ...int) (all []*Node) {
 	for i, w := range weights {
-		all = append(all, newNode(nil, Endpoint{Addr: fmt.Sprint("server", i), Weight: w}))
+		all = append(all, newNode(Endpoint{Addr: fmt.Sprint("server", i), Weight: w}))
 	}
 	return all
 }

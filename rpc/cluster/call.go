@@ -154,7 +154,7 @@ func (c *Client) wait(ctx context.Context, pause time.Duration, changed <-chan s
 
 // pick enters a session, and waits for one. Its error says that the attempt was not made.
 func (c *Client) pick(ctx context.Context, t *tries) (*session, error) {
-	for rounds := 0; ; {
+	for {
 		v := c.current.Load()
 		switch {
 		case ctx.Err() != nil:
@@ -177,11 +177,7 @@ func (c *Client) pick(ctx context.Context, t *tries) (*session, error) {
 			continue
 		}
 		// All that are there have been tried. Most often one of them is about to go out of view.
-		c.wait(ctx, attemptPause.wait(rounds, rand.Float64()), v.changed)
-		rounds++
-		t.mu.Lock()
-		t.used = nil
-		t.mu.Unlock()
+		c.wait(ctx, attemptPause.wait(t.again(), rand.Float64()), v.changed)
 	}
 }
 
@@ -215,6 +211,15 @@ func (t *tries) unused(ready []*Node) []*Node {
 		return ready
 	}
 	return slices.DeleteFunc(slices.Clone(ready), func(n *Node) bool { return slices.Contains(t.used, n.current.Load()) })
+}
+
+// again lets all sessions be used again, and returns how often that was done before.
+func (t *tries) again() (rounds int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.used = nil
+	t.rounds++
+	return t.rounds - 1
 }
 
 // reason is why a call had to wait.

@@ -431,3 +431,26 @@ func TestInterceptorsSeeEachAttempt(t *testing.T) {
 		}
 	})
 }
+
+// TestNeverThere: a call that no session takes, though they are up, goes on at a pace that falls, until its deadline.
+func TestNeverThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		f.start(t, "a", rpc.Options{}, named("a"))
+		f.start(t, "b", rpc.Options{}, named("b"))
+		attempts := 0
+		gone := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			if req.Method != where.Name {
+				return next(ctx, req)
+			}
+			attempts++
+			return nil, rpc.Unavailable
+		}}
+		c := f.client(t, Static("a", "b"), Options{RPC: rpc.Options{Interceptors: []rpc.Interceptor{gone}}})
+		_, err := where.Call(within(t, time.Minute), c, "")
+		want(t, err, rpc.DeadlineExceeded, rpc.NotSent)
+		if !errors.Is(err, rpc.Unavailable) || attempts < 20 || attempts > 1000 { // two each half second in the mean
+			t.Error(attempts, err)
+		}
+	})
+}

@@ -203,7 +203,7 @@ func (c *Client) refreshLocked() {
 	for _, n := range c.nodes {
 		switch {
 		case n.keep.out():
-			why = errors.New(n.Endpoint().Addr + " is silent")
+			why = errors.New(n.Endpoint().Addr + " is " + n.stateLocked())
 		case n.current.Load() != nil:
 			v.ready = append(v.ready, n)
 		case n.keep.failures == 0:

@@ -127,10 +127,10 @@ func (d *DNS) services(ctx context.Context, lookup Lookup) (set []Endpoint, err 
 	}
 	best := slices.MinFunc(records, func(a, b *net.SRV) int { return int(a.Priority) - int(b.Priority) }).Priority
 	for _, r := range records {
-		if r.Priority != best {
+		host := strings.TrimSuffix(r.Target, ".")
+		if r.Priority != best || host == "" { // "." says that there is no such service
 			continue
 		}
-		host := strings.TrimSuffix(r.Target, ".")
 		set = append(set, Endpoint{Addr: net.JoinHostPort(host, strconv.Itoa(int(r.Port))), Name: host, Weight: int(r.Weight)})
 	}
 	return set, nil

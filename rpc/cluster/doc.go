@@ -45,9 +45,11 @@
 //
 // Calls have no order. A handler that answers with rpc.Unavailable has run, and is not repeated. A stream that has begun does not
 // survive its session. A hedge runs a method twice, as does a retry of what may have run: the loser is cancelled, which it may not
-// notice. A session to an endpoint that the resolver has dropped lasts until its streams and connections end. Endpoints beyond a
-// Subset are not used, even if all of the subset are down. Of an SRV answer only the best priority is. Each client
-// sees its own calls alone: LeastLoaded knows nothing of what others do, but by the latency.
+// notice. A session to an endpoint that the resolver has dropped lasts until its streams and connections end. A silent session
+// is left alone until it answers or ends: to end it is the session's work (transport.Config.KeepaliveInterval), and what is in
+// flight there ends with it. Endpoints beyond a Subset are not used, even if all of the subset are down; it knows no weights. Of an
+// SRV answer only the best priority is used. Each client sees its own calls alone: LeastLoaded knows nothing of what others
+// do, but by the latency. An interceptor that fails as Unavailable without calling next is taken for a session that was gone.
 //
 // Costs: an idle Client has a goroutine for each endpoint, those of its sessions, and two or three of its own, one of which looks around
 // every StallAfter/2. A call costs about a microsecond more than on an *rpc.Client. README.md has figures: evenness, and what a

@@ -31,7 +31,7 @@ func (k *keeper) out() bool { return k.stalled || !k.ejectedUntil.IsZero() }
 
 // startLocked returns a new node and starts its keeper.
 func (c *Client) startLocked(e Endpoint, delay time.Duration) *Node {
-	n := newNode(c, e)
+	n := newNode(e)
 	ctx, cancel := context.WithCancel(c.ctx)
 	n.keep.stop = cancel
 	c.wg.Go(func() {
@@ -56,7 +56,7 @@ func (c *Client) keepUp(ctx context.Context, n *Node, delay time.Duration) {
 			c.log(slog.LevelInfo, "cluster: session", "endpoint", n.Endpoint().Addr)
 			select {
 			case <-s.client.Draining():
-				err = errDrained
+				err = s.ended()
 			case <-s.spent:
 				err = transport.ErrStreamsExhausted
 			case <-ctx.Done():
@@ -85,9 +85,6 @@ func (c *Client) keepUp(ctx context.Context, n *Node, delay time.Duration) {
 		}
 	}
 }
-
-// errDrained is how a session ends that was up.
-var errDrained = errors.New("the session has ended, or its server drains")
 
 // change changes what Client.mu protects, and the view with it.
 func (c *Client) change(f func()) {
@@ -142,7 +139,7 @@ func (c *Client) dial(ctx context.Context, n *Node) (*session, error) {
 		return nil, fmt.Errorf("the first call: %w", err)
 	}
 	n.speed.observe(time.Since(began))
-	return newSession(n, client), nil
+	return newSession(n, sess, client), nil
 }
 
 // answered reports whether a call of Health shows that the server takes calls. One that does not allow it does, too.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,6 @@ import (
 // A Node is an endpoint as a Balancer sees it: with the load that this client puts on it, and how it answers. All methods may be
 // called by many goroutines at once.
 type Node struct {
-	client   *Client
 	hash     uint64 // of the address
 	endpoint atomic.Pointer[Endpoint]
 	current  atomic.Pointer[session] // calls go there; nil while there is none
@@ -22,8 +22,8 @@ type Node struct {
 	keep     keeper
 }
 
-func newNode(c *Client, e Endpoint) *Node {
-	n := &Node{client: c, hash: hashString(e.Addr)}
+func newNode(e Endpoint) *Node {
+	n := &Node{hash: hashString(e.Addr)}
 	n.endpoint.Store(&e)
 	return n
 }
@@ -51,7 +51,8 @@ func (n *Node) cost() float64 {
 // A session is one session of a node.
 type session struct {
 	node     *Node
-	client   *rpc.Client
+	sess     rpc.Session
+	client   *rpc.Client // on sess
 	inflight atomic.Int64
 	retired  atomic.Bool   // takes no new calls
 	empty    chan struct{} // closed when it is retired and no call is in flight
@@ -62,8 +63,8 @@ type session struct {
 	asked    time.Time     // Client.mu: when the server was asked whether it is there; zero if that is answered
 }
 
-func newSession(n *Node, client *rpc.Client) *session {
-	s := &session{node: n, client: client, empty: make(chan struct{}), spent: make(chan struct{})}
+func newSession(n *Node, sess rpc.Session, client *rpc.Client) *session {
+	s := &session{node: n, sess: sess, client: client, empty: make(chan struct{}), spent: make(chan struct{})}
 	s.spend = sync.OnceFunc(func() { close(s.spent) })
 	return s
 }
@@ -117,4 +118,12 @@ func (s *session) drains() bool {
 	default:
 		return false
 	}
+}
+
+// ended is why the session takes no calls any more.
+func (s *session) ended() error {
+	if e, ok := s.sess.(interface{ Err() error }); ok && e.Err() != nil {
+		return fmt.Errorf("the session ended: %w", e.Err())
+	}
+	return rpc.ErrDraining
 }

@@ -69,6 +69,7 @@ type tries struct {
 
 	mu      sync.Mutex // protects all below
 	used    []*session // not to be used again before the others
+	rounds  int        // how often all had been used
 	ran     bool       // an attempt may have run
 	refused bool       // a server says that it did not run one
 	paid    int        // attempts that the Budget paid for

@@ -294,9 +294,10 @@ func TestDNS(t *testing.T) {
 			t.Error(set, err)
 		}
 	})
-	for _, name := range []string{"", "host", "host:1:2", "_rpc._tcp.svc.example"} {
+	none := []*net.SRV{{Target: ".", Port: 1, Priority: 1}}
+	for name, srv := range map[string][]*net.SRV{"": nil, "host": nil, "host:1:2": nil, "_rpc._tcp.svc.example": nil, "_none._tcp.svc.example": none} {
 		bubble(t, "refused "+name, func(t *testing.T) {
-			if set, err := follow(t, &DNS{Name: name, Lookup: &book{}})(); err == nil || set != nil {
+			if set, err := follow(t, &DNS{Name: name, Lookup: &book{srv: srv}})(); err == nil || set != nil {
 				t.Error(set, err)
 			}
 		})

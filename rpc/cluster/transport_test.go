@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,7 +56,15 @@ func TestSealed(t *testing.T) {
 		set = append(set, Endpoint{Addr: s.addr, Pins: []string{pin(i), "SHA256:another"}})
 	}
 	list.Set(set...)
-	c := New(&list, Options{Dial: DialTransport("tcp", cfg), Balancer: RoundRobin(), Eager: true})
+	dial := DialTransport("tcp", cfg)
+	var resumed atomic.Int64
+	c := New(&list, Options{Dial: func(ctx context.Context, e Endpoint) (rpc.Session, error) {
+		session, err := dial(ctx, e)
+		if err == nil && session.(*transport.Session).Resumed() {
+			resumed.Add(1)
+		}
+		return session, err
+	}, Balancer: RoundRobin(), Eager: true})
 	defer c.Close()
 	ctx := within(t, time.Minute)
 	reach := func(names string) {
@@ -102,6 +111,12 @@ func TestSealed(t *testing.T) {
 	end()
 	calls.Wait()
 
+	set[2].Name = "another session"
+	list.Set(set...)
+	state(servers[2].addr, func(e EndpointStatus) bool { return e.Sessions == 1 && e.State == "ready" && e.Endpoint.Name != "" })
+	if resumed.Load() == 0 {
+		t.Error("the second session was not resumed")
+	}
 	set[0].Pins = []string{pin(2)} // trusted too, but not the one who answers there
 	list.Set(set...)
 	state(servers[0].addr, func(e EndpointStatus) bool {
