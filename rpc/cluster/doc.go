@@ -3,7 +3,7 @@
 //
 //	client := cluster.New(&cluster.DNS{Name: "kv.internal:7443"}, cluster.Options{
 //		Dial: cluster.DialTransport("tcp", &transport.Config{
-//			Peers: transport.Pin(key), Protocol: rpc.Protocol, Tickets: transport.NewTicketCache(64)}),
+//			Peers: transport.Pin(key), Protocol: rpc.Protocol, Tickets: transport.NewTicketCache(1)}),
 //		Policy: func(method string) cluster.Policy { return cluster.Policy{Idempotent: method == "kv.Get"} },
 //	})
 //	defer client.Close()
@@ -73,6 +73,7 @@
 //	purse.mu         the budget                                         taken before nothing of ours
 //	ewma.mu          a change of a latency                              taken before nothing of ours
 //	List.mu, DNS.mu  one resolver                                       taken before nothing of ours
+//	caches.mu        the tickets of DialTransport, by address           taken before nothing of ours
 //
 // A call takes no lock of the Client: it reads a view, which is replaced and never changed.
 //

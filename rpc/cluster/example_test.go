@@ -56,7 +56,7 @@ func Example() {
 	}
 	client := cluster.New(&directory, cluster.Options{
 		Dial: cluster.DialTransport("tcp", &transport.Config{
-			Peers: transport.Pin(keys...), Protocol: rpc.Protocol, Tickets: transport.NewTicketCache(len(keys))}),
+			Peers: transport.Pin(keys...), Protocol: rpc.Protocol, Tickets: transport.NewTicketCache(1)}),
 		Policy: func(method string) cluster.Policy { return cluster.Policy{Idempotent: method == Greet.Name} },
 	})
 	defer client.Close()

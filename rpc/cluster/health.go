@@ -68,7 +68,7 @@ func (c *Client) askLocked(n *Node, now time.Time) (stalled bool) {
 	switch {
 	case s == nil || limit == 0 || n.keep.stalled:
 	case !s.asked.IsZero():
-		if now.Sub(s.asked) < limit {
+		if now.Sub(s.asked) < limit*3/4 { // two ticks are due, which may be a little less than limit
 			return false
 		}
 		n.keep.stalled = true

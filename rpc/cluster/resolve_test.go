@@ -69,6 +69,12 @@ func TestSetChanges(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		synctest.Wait()
+		select {
+		case <-f.servers["a"].sessions[0].(interface{ Done() <-chan struct{} }).Done():
+		default:
+			t.Error("the session to the server that is gone is still there, though its last call has ended")
+		}
 		sessions := func(addr string) uint64 { return c.Snapshot().endpoint(addr).Sessions }
 		list.Set(Endpoint{Addr: "b", Weight: 7}, Endpoint{Addr: "c", Pins: []string{"x"}})
 		synctest.Wait()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ func TestSealed(t *testing.T) {
 		servers = append(servers, s)
 	}
 	pin := func(i int) string { return servers[i].key.Public().Fingerprint().String() }
-	cfg := &transport.Config{Protocol: rpc.Protocol, Tickets: transport.NewTicketCache(8),
+	cfg := &transport.Config{Protocol: rpc.Protocol, Tickets: transport.NewTicketCache(1),
 		Peers: transport.Pin(servers[0].key.Public(), servers[1].key.Public(), servers[2].key.Public())}
 	var set []Endpoint
 	for i, s := range servers {
@@ -124,4 +125,22 @@ func TestSealed(t *testing.T) {
 		return ok && e.Sessions == 0 && p.Key == servers[0].key.Public().Fingerprint() && strings.Contains(p.Error(), pin(2))
 	})
 	reach("c")
+}
+
+// TestCaches: an address keeps its tickets while it is among those used last.
+func TestCaches(t *testing.T) {
+	c := &caches{held: make(map[string]*transport.TicketCache)}
+	first, second := c.of("a"), c.of("b")
+	if first == second || c.of("a") != first {
+		t.Error("not one for each address")
+	}
+	for i := range maxCaches - 1 {
+		c.of(fmt.Sprint(i))
+	}
+	if c.of("a") != first || len(c.held) != maxCaches || len(c.order) != maxCaches {
+		t.Error("forgotten, or too many", len(c.held), len(c.order))
+	}
+	if c.of("b") == second {
+		t.Error("the one that was not used for longest is still there")
+	}
 }
