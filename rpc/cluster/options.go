@@ -53,8 +53,8 @@ type Options struct {
 
 // A Policy is what the Client may do for calls of one method. The zero value repeats only what never ran.
 type Policy struct {
-	// Idempotent says that the method may run twice for one call. Then what may have run is repeated, if the Budget allows. A
-	// handler that must know sees the same request id each time (rpc.WithRequestID).
+	// Idempotent says that the method may run twice for one call. Then a unary call that may have run is repeated, if the Budget
+	// allows. A handler that must know sees the same request id each time (rpc.WithRequestID). Streams and connections are not repeated.
 	Idempotent bool
 	// MaxAttempts bounds how often a call is sent because a server was overloaded or the call may have run. Default 4.
 	MaxAttempts int

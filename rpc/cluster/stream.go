@@ -14,12 +14,19 @@ import (
 // and nothing was sent on it but the request.
 func (c *Client) Open(ctx context.Context, req *rpc.Request) (rpc.RawStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &stream{client: c, ctx: ctx, cancel: cancel, req: req, tries: c.begin(req.Method)}
+	s := &stream{client: c, ctx: ctx, cancel: cancel, req: req, tries: c.beginStream(req.Method)}
 	if err := s.place(); err != nil {
 		cancel()
 		return nil, err
 	}
 	return s, nil
+}
+
+// beginStream is begin for what is not repeated once it may have run, even if the method could be.
+func (c *Client) beginStream(method string) *tries {
+	t := c.begin(method)
+	t.policy.Idempotent = false
+	return t
 }
 
 // A placed is a stream of one session.
@@ -150,7 +157,7 @@ func (s *stream) Close() error {
 
 // OpenConn opens a connection to a method's handler: see rpc.Caller. The balancer places it.
 func (c *Client) OpenConn(ctx context.Context, method string) (conn net.Conn, err error) {
-	err = c.run(ctx, c.begin(method), nil, func(s *session) error {
+	err = c.run(ctx, c.beginStream(method), nil, func(s *session) error {
 		raw, err := s.client.OpenConn(ctx, method)
 		if err != nil {
 			s.leave()

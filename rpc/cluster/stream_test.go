@@ -241,6 +241,31 @@ func TestStreamRefused(t *testing.T) {
 	})
 }
 
+// TestConnNotRepeated: a connection whose server is lost while it is opened may have run, and is not opened again.
+func TestConnNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		for _, addr := range []string{"a", "b"} {
+			f.start(t, addr, rpc.Options{}, func(s *rpc.Server) {
+				rpc.HandleConn(s, "raw", func(_ context.Context, conn net.Conn) error { return nil })
+			})
+		}
+		c := f.client(t, Static("a", "b"), Options{Policy: func(string) Policy { return Policy{Idempotent: true} }, Eager: true})
+		synctest.Wait()
+		for _, s := range f.servers {
+			s.freeze(true)
+		}
+		ended := make(chan error, 1)
+		go func() { _, err := c.OpenConn(within(t, time.Minute), "raw"); ended <- err }()
+		synctest.Wait()
+		for _, s := range f.servers {
+			s.cut()
+			s.freeze(false)
+		}
+		want(t, <-ended, rpc.Unavailable, rpc.OutcomeUnknown)
+	})
+}
+
 // A tired session opens so many streams and then no more.
 type tired struct {
 	rpc.Session
