@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,7 +15,9 @@ import (
 // and nothing was sent on it but the request.
 func (c *Client) Open(ctx context.Context, req *rpc.Request) (rpc.RawStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &stream{client: c, ctx: ctx, cancel: cancel, req: req, tries: c.beginStream(req.Method)}
+	own := *req // it is kept until the stream has begun
+	own.Body = bytes.Clone(req.Body)
+	s := &stream{client: c, ctx: ctx, cancel: cancel, req: &own, tries: c.beginStream(req.Method)}
 	if err := s.place(); err != nil {
 		cancel()
 		return nil, err
@@ -44,7 +47,7 @@ type stream struct {
 	tries  *tries
 
 	mu    sync.Mutex // protects all below; held while the stream is moved, which Close and ctx end
-	at    placed
+	at    *placed
 	begun bool  // something was sent or received: it moves no more
 	err   error // how it has ended, if not as the stream of a session says
 }
@@ -59,20 +62,20 @@ func (s *stream) place() error {
 		}
 		leave := sync.OnceFunc(sess.leave)
 		stop := context.AfterFunc(s.ctx, leave)
-		s.at = placed{raw, func() { leave(); stop() }}
+		s.at = &placed{raw, func() { leave(); stop() }}
 		return nil
 	})
 }
 
-// moved places the stream anew if err, from the placed that at was, says that its handler never ran. Otherwise it returns the error
+// moved places the stream anew if err, of where it was, says that its handler never ran. Otherwise it returns the error
 // that has ended the stream.
-func (s *stream) moved(at placed, err error) error {
+func (s *stream) moved(at *placed, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.err != nil:
 		return s.err
-	case s.at.RawStream != at.RawStream: // somebody else was quicker
+	case s.at != at: // somebody else was quicker
 		return nil
 	case err == io.EOF || s.begun || verdictOf(err) != elsewhere:
 		s.at.leave()
@@ -94,7 +97,7 @@ func (s *stream) moved(at placed, err error) error {
 }
 
 // where is the stream as it is placed now. begun says that it must stay there.
-func (s *stream) where(begun bool) placed {
+func (s *stream) where(begun bool) *placed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun = s.begun || begun

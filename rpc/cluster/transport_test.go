@@ -19,6 +19,7 @@ type sealed struct {
 	key  *transport.PrivateKey
 	srv  *rpc.Server
 	addr string
+	live atomic.Int64 // sessions
 }
 
 func newSealed(t *testing.T, wg *sync.WaitGroup, name string) *sealed {
@@ -31,7 +32,12 @@ func newSealed(t *testing.T, wg *sync.WaitGroup, name string) *sealed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sealed{key, rpc.NewServer(rpc.Options{}), l.Addr().String()}
+	s := &sealed{key: key, addr: l.Addr().String()}
+	s.srv = rpc.NewServer(rpc.Options{OnSession: func(ctx context.Context, _ rpc.Caller) {
+		s.live.Add(1)
+		<-ctx.Done()
+		s.live.Add(-1)
+	}})
 	named(name)(s.srv)
 	wg.Go(func() { rpc.Serve(bg, s.srv, l) })
 	return s
@@ -124,6 +130,11 @@ func TestSealed(t *testing.T) {
 		p, ok := errors.AsType[*PinError](e.Err)
 		return ok && e.Sessions == 0 && p.Key == servers[0].key.Public().Fingerprint() && strings.Contains(p.Error(), pin(2))
 	})
+	for servers[0].live.Load() > 0 {
+		if !sleep(ctx, time.Millisecond) {
+			t.Fatal("a session is left to the server with another key")
+		}
+	}
 	reach("c")
 }
 
