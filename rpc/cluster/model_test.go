@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -94,6 +95,12 @@ type model struct {
 	claims []claim
 }
 
+// Methods besides those of one number: on streams of their own.
+var (
+	modelLarge  = rpc.Unary[[]byte, int]{Name: "large"}
+	modelStream = rpc.ServerStream[int, int]{Name: "stream"}
+)
+
 var modelAddrs = []string{"a", "b", "c", "d"}
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -134,6 +141,19 @@ func (m *model) start(t *testing.T, addr string) {
 		for _, name := range []string{"write", "read", "hedged", "fast"} {
 			rpc.Handle(s, name, m.handle)
 		}
+		modelLarge.Handle(s, func(ctx context.Context, b []byte) (int, error) {
+			return m.handle(ctx, int(binary.BigEndian.Uint64(b)))
+		})
+		modelStream.Handle(s, func(ctx context.Context, id int, send func(int) error) error {
+			for range m.n(3) {
+				if err := send(id); err != nil {
+					m.journal.add(id)
+					return err
+				}
+			}
+			_, err := m.handle(ctx, id)
+			return err
+		})
 	})
 }
 
@@ -206,13 +226,25 @@ func (m *model) run(t *testing.T) {
 }
 
 func (m *model) call(id int) {
-	method := []string{"write", "write", "read", "hedged", "fast"}[m.n(5)]
+	method := []string{"write", "write", "read", "hedged", "fast", modelLarge.Name, modelStream.Name}[m.n(7)]
 	ctx, cancel := context.WithTimeout(WithKey(bg, fmt.Sprint(m.n(9))), time.Duration(m.n(3000)+1)*time.Millisecond)
 	defer cancel()
 	if m.n(10) == 0 {
 		time.AfterFunc(time.Duration(m.n(500))*time.Millisecond, cancel)
 	}
-	_, err := rpc.Call[int](ctx, m.c, method, id)
+	var err error
+	switch method {
+	case modelLarge.Name:
+		_, err = modelLarge.Call(ctx, m.c, append(binary.BigEndian.AppendUint64(nil, uint64(id)), make([]byte, rpc.LargeCall)...))
+	case modelStream.Name:
+		for item, failed := range modelStream.Call(ctx, m.c, id) {
+			if err = failed; err == nil && item != id {
+				err = fmt.Errorf("an item of another stream: %d", item)
+			}
+		}
+	default:
+		_, err = rpc.Call[int](ctx, m.c, method, id)
+	}
 	m.mu.Lock()
 	m.claims = append(m.claims, claim{id, m.policy(method).Idempotent, err})
 	m.mu.Unlock()
