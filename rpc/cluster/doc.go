@@ -31,8 +31,8 @@
 // A drain costs no call: a server's notice takes its session out of rotation at once, what is in flight there ends well, and what
 // crossed the notice goes elsewhere. A stream moves in the same way while its handler never ran and nothing was sent on it but
 // the request; a connection until it is taken. A server that is killed costs the calls that are in flight there, which say that
-// they may have run. One that falls silent gets no new calls after at most 2.5 x StallAfter (5 s by default), and one that fails
-// after five failures in a row.
+// they may have run. One that falls silent gets no new calls from 2.5 x StallAfter (5 s by default) behind the first that it
+// does not answer, and one that fails after five failures in a row.
 //
 // Without a session a call waits for one under its context, or fails with ErrNoEndpoint (Policy.FailFast). There is one session to
 // an endpoint, MaxDials in the making, and Backoff with full jitter between them. What is added to the load of servers in trouble,

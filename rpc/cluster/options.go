@@ -40,7 +40,8 @@ type Options struct {
 	Backoff Backoff
 
 	// StallAfter takes an endpoint out of rotation whose server has gone silent: one with calls in flight that has answered none for so long
-	// is asked (rpc.Health), and is out if it is silent for as long again: at most 2.5 x StallAfter in all. It is back when it answers.
+	// is asked (rpc.Health), and is out if it is silent for as long again: at most 2.5 x StallAfter behind the first call
+	// that it does not answer. It is back when it answers.
 	// Default 2 s; negative: never.
 	StallAfter time.Duration
 	// Outlier takes endpoints out of rotation that answer worse than the others.
