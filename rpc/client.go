@@ -28,6 +28,7 @@ type Client struct {
 	calls  sync.Pool      // of *call, for their channels; not global, for a channel must not leave its synctest bubble
 	ids    atomic.Uint64  // the last id given to a call; ids are unique in the session
 
+	gone   chan struct{}   // closed under mu, when draining or err is set
 	ctx    context.Context // ends with the client
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // every goroutine; added to under mu while err is nil, or from a goroutine it counts
@@ -68,7 +69,7 @@ func NewClient(sess Session, opts Options) *Client {
 
 // newCaller returns a client without a callee, which must be set before it is used.
 func newCaller(sess Session, opts Options) *Client {
-	c := &Client{sess: sess, opts: opts.withDefaults(64), streams: make(map[ender]struct{})}
+	c := &Client{sess: sess, opts: opts.withDefaults(64), gone: make(chan struct{}), streams: make(map[ender]struct{})}
 	c.calls.New = newCall
 	c.large = newRoom(c.opts.MaxStreams)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -84,6 +85,10 @@ func (c *Client) Close() error {
 	defer c.mu.Unlock()
 	return c.closeErr
 }
+
+// Draining is closed once the client takes no new calls, so that somebody who has other sessions need not find it out by a call:
+// the server drains, the session has ended, or Close was called. Calls in flight go on; when the last has ended, Close it.
+func (c *Client) Draining() <-chan struct{} { return c.gone }
 
 // enter lets a call in. From then on it counts for the drain.
 func (c *Client) enter() error {
@@ -111,6 +116,7 @@ func (c *Client) leave() {
 func (c *Client) goaway() {
 	c.mu.Lock()
 	c.draining = true
+	closeOnce(c.gone)
 	done := c.drainedLocked()
 	c.mu.Unlock()
 	done.end(ErrDraining)
@@ -275,6 +281,7 @@ func (c *Client) stop(err error) bool {
 		return false
 	}
 	c.err = err
+	closeOnce(c.gone)
 	c.wg.Go(func() { // Close may wait for the peer, and stop may be called by a reader
 		err := c.sess.Close()
 		c.mu.Lock()

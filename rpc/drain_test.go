@@ -166,6 +166,52 @@ func TestShutdownCuts(t *testing.T) {
 	})
 }
 
+// TestDrainingIsTold: a client's user hears of a drain, of the session's end and of Close without making a call, and the calls in
+// flight go on behind the first.
+func TestDrainingIsTold(t *testing.T) {
+	for name, row := range map[string]struct {
+		calls bool // so that there is a stream for the notice; without one the server ends the session
+		end   func(c *Client, srv *Server, session *memSession)
+	}{
+		"a drain with a call in flight": {true, func(_ *Client, srv *Server, _ *memSession) { go srv.Shutdown(bg) }},
+		"a drain of an idle session":    {false, func(_ *Client, srv *Server, _ *memSession) { srv.Shutdown(bg) }},
+		"a session cut":                 {false, func(_ *Client, _ *Server, s *memSession) { s.end(errors.New("cut")) }},
+		"close":                         {false, func(c *Client, _ *Server, _ *memSession) { c.Close() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := NewServer(Options{})
+				release := make(chan struct{})
+				handleRaw(srv, "wait", func(context.Context, Raw) (Raw, error) { <-release; return Raw{7}, nil })
+				c, session := start(t, srv, Options{})
+				answered := make(chan error, 1)
+				if row.calls {
+					go func() { _, err := Call[int](bg, c, "wait", nil); answered <- err }()
+				}
+				synctest.Wait()
+				select {
+				case <-c.Draining():
+					t.Error("draining before anything has happened")
+				default:
+				}
+				row.end(c, srv, session)
+				synctest.Wait()
+				select {
+				case <-c.Draining():
+				default:
+					t.Error("nobody is told")
+				}
+				close(release)
+				if row.calls {
+					if err := <-answered; err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestLinger: a client that never closes its streams delays a drain by the documented time only.
 func TestLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

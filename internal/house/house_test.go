@@ -16,7 +16,7 @@ func TestHouse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"transport", "rpc", "cmd/sealmux", "examples/echo", "internal/house"} {
+	for _, dir := range []string{"transport", "rpc", "rpc/cluster", "cmd/sealmux", "examples/echo", "internal/house"} {
 		if !slices.ContainsFunc(source.files, func(f *file) bool { return f.dir == dir }) {
 			t.Errorf("no Go file seen in %s: is the test looking at the right folder?", dir)
 		}
@@ -33,8 +33,9 @@ func TestHouse(t *testing.T) {
 // TestDependencies looks at all that the public packages are built from, not only at their own imports.
 func TestDependencies(t *testing.T) {
 	for dir, allowed := range map[string][]string{
-		"transport": {yamuxPath},
-		"rpc":       {msgpackPath, "github.com/vmihailenco/tagparser/v2"}, // msgpack needs tagparser
+		"transport":   {yamuxPath},
+		"rpc":         {msgpackPath, "github.com/vmihailenco/tagparser/v2"}, // msgpack needs tagparser
+		"rpc/cluster": {yamuxPath, msgpackPath, "github.com/vmihailenco/tagparser/v2"},
 	} {
 		out, err := exec.Command("go", "list", "-deps", "../../"+dir).Output()
 		if err != nil {

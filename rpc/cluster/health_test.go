@@ -1,0 +1,196 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sealmux/sealmux/rpc"
+)
+
+// faulty registers work, which fails at an address as often as rate says: every nth call, or never if that is 0.
+func faulty(l *load, addr string, nth func() int) func(*rpc.Server) {
+	return func(s *rpc.Server) {
+		calls := 0
+		work.Handle(s, func(_ context.Context, n int) (int, error) {
+			time.Sleep(time.Millisecond)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.places[addr]++
+			if calls++; nth() > 0 && calls%nth() == 0 {
+				return 0, rpc.Internal
+			}
+			return n, nil
+		})
+	}
+}
+
+// TestEjection: an endpoint that fails is out of rotation after so many failures in a row, for as long as it should be, is tried again, and
+// is out for longer if it goes on failing.
+func TestEjection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, l := new(fleet), newLoad()
+		rate := map[string]int{"b": 1}
+		addrs := []string{"a", "b", "c"}
+		for _, addr := range addrs {
+			f.start(t, addr, rpc.Options{}, faulty(l, addr, func() int { return rate[addr] }))
+		}
+		c := f.client(t, Static(addrs...), Options{Balancer: RoundRobin(), Eager: true})
+		synctest.Wait()
+		state := func() string { return c.Snapshot().endpoint("b").State }
+		began := time.Now()
+		failed := 0
+		call := func() {
+			if _, err := work.Call(bg, c, 1); err != nil {
+				want(t, err, rpc.Internal, rpc.Executed)
+				failed++
+			}
+		}
+		for state() == "ready" {
+			call()
+		}
+		if failed != 5 || state() != "ejected" {
+			t.Error(failed, state())
+		}
+		for range 300 {
+			call()
+		}
+		if failed != 5 {
+			t.Errorf("%d calls reached it", failed-5)
+		}
+		for time.Since(began) < 29*time.Second {
+			call()
+		}
+		if state() != "ejected" {
+			t.Error(state())
+		}
+		time.Sleep(3 * time.Second)
+		if state() != "ready" {
+			t.Error(state())
+		}
+		for state() == "ready" { // it fails still
+			call()
+		}
+		if failed != 10 {
+			t.Error(failed)
+		}
+		time.Sleep(50 * time.Second)
+		if state() != "ejected" {
+			t.Error("the second time is no longer than the first")
+		}
+		time.Sleep(12 * time.Second)
+		l.mu.Lock()
+		rate["b"] = 0
+		l.mu.Unlock()
+		before := l.count("b")
+		for range 300 {
+			call()
+		}
+		if failed != 10 || l.count("b")-before != 100 {
+			t.Errorf("%d failed, %d calls there", failed, l.count("b")-before)
+		}
+	})
+}
+
+// TestEjectionLimits: however many fail, so many are ejected at once, and the last in rotation never.
+func TestEjectionLimits(t *testing.T) {
+	for _, row := range []struct {
+		servers int
+		share   float64
+		ejected int
+	}{{1, 0, 0}, {2, 0, 1}, {3, 0, 1}, {10, 0, 3}, {10, 0.5, 5}, {2, 1, 1}} {
+		bubble(t, fmt.Sprint(row), func(t *testing.T) {
+			f, l := new(fleet), newLoad()
+			var addrs []string
+			for i := range row.servers {
+				addrs = append(addrs, fmt.Sprint(i))
+				f.start(t, addrs[i], rpc.Options{}, faulty(l, addrs[i], func() int { return 1 }))
+			}
+			c := f.client(t, Static(addrs...), Options{Balancer: RoundRobin(), Eager: true, Outlier: Outlier{MaxShare: row.share}})
+			synctest.Wait()
+			for range 200 {
+				work.Call(bg, c, 1)
+			}
+			n := 0
+			for _, e := range c.Snapshot().Endpoints {
+				if e.State == "ejected" {
+					n++
+				}
+			}
+			if n != row.ejected {
+				t.Errorf("%d ejected", n)
+			}
+		})
+	}
+}
+
+// TestOutliers: an endpoint that fails now and then is found by its share of successes.
+func TestOutliers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, l := new(fleet), newLoad()
+		var addrs []string
+		for i := range 6 {
+			addrs = append(addrs, fmt.Sprint(i))
+			f.start(t, addrs[i], rpc.Options{}, faulty(l, addrs[i], func() int { return map[int]int{3: 3}[i] }))
+		}
+		c := f.client(t, Static(addrs...), Options{Balancer: RoundRobin(), Eager: true})
+		for range 12_000 {
+			work.Call(bg, c, 1)
+		}
+		for _, e := range c.Snapshot().Endpoints {
+			if (e.State == "ejected") != (e.Endpoint.Addr == "3") {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+	for _, row := range []struct {
+		shares []float64
+		below  []int
+	}{
+		{[]float64{1, 1, 1, 1, 1}, nil},
+		{[]float64{1, 1, 1, 1, 1, 0.5}, []int{5}},
+		{[]float64{0.9, 0.91, 0.92, 0.9, 0.91}, nil},
+		{[]float64{0.999, 1, 1, 1, 1, 1, 1, 1}, nil}, // one in a thousand is nothing
+		{[]float64{0.5, 0.5, 0.5, 0.5, 0.5}, nil},    // none is worse than the others
+	} {
+		if got := below(row.shares, 1.9); !slices.Equal(got, row.below) {
+			t.Errorf("%v: %v", row.shares, got)
+		}
+	}
+}
+
+// TestSessionLossIsOneFailure: a server that restarts is not ejected for the calls that its session took with it.
+func TestSessionLossIsOneFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		register := func(s *rpc.Server) {
+			work.Handle(s, func(ctx context.Context, n int) (int, error) { <-ctx.Done(); return n, nil })
+		}
+		first := f.start(t, "a", rpc.Options{}, register)
+		f.start(t, "b", rpc.Options{}, register)
+		c := f.client(t, Static("a", "b"), Options{Balancer: RoundRobin(), Eager: true, StallAfter: -1})
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(bg)
+		ended := make(chan error, 100)
+		for range 100 {
+			go func() { _, err := work.Call(ctx, c, 1); ended <- err }()
+		}
+		synctest.Wait()
+		first.kill()
+		f.start(t, "a", rpc.Options{}, register)
+		for range 50 {
+			want(t, <-ended, rpc.Unavailable, rpc.OutcomeUnknown)
+		}
+		time.Sleep(time.Second)
+		if e := c.Snapshot().endpoint("a"); e.State != "ready" || e.Sessions != 2 {
+			t.Errorf("%+v", e)
+		}
+		cancel()
+		for range 50 {
+			<-ended
+		}
+	})
+}
