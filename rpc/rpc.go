@@ -70,7 +70,8 @@ type Options struct {
 	// has a stream of its own; more wait. Default 64.
 	MaxStreams int
 	// MaxCalls limits the handlers of unary calls that run at once for one session of a Server. Up to MaxQueue more wait for
-	// their turn, none if that is negative; one more fails at once as ResourceExhausted, not executed. Defaults 1024 and 4096.
+	// their turn, none if that is negative; one more fails at once as ResourceExhausted, not executed. Health counts, but does not
+	// wait. Defaults 1024 and 4096.
 	MaxCalls, MaxQueue int
 	// MaxServerCalls and MaxServerStreams limit the same for all sessions of a Server together. As many calls again wait.
 	// Defaults 8192 and 65536.

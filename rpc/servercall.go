@@ -215,8 +215,10 @@ func (sc *serverCall) panicked(value any) *wireStatus {
 // execute runs the handler, in turn, unless there is a reason not to.
 func (sc *serverCall) execute() (Raw, error) {
 	m := sc.method
-	if err := sc.turn(); err != nil {
-		return nil, err
+	if m == nil || m.name != Health.Name { // who asks whether the server is there wants to know it while it is busy, too
+		if err := sc.turn(); err != nil {
+			return nil, err
+		}
 	}
 	if err := sc.authorize(); err != nil {
 		return nil, err

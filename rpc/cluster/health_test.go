@@ -194,3 +194,23 @@ func TestSessionLossIsOneFailure(t *testing.T) {
 		}
 	})
 }
+
+// TestBusyIsNotSilent: a server all of whose turns are taken by long calls is there.
+func TestBusyIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		f.start(t, "a", rpc.Options{MaxCalls: 1}, func(s *rpc.Server) {
+			work.Handle(s, func(context.Context, int) (int, error) { time.Sleep(time.Minute); return 1, nil })
+		})
+		c := f.client(t, Static("a"), Options{})
+		ended := make(chan error, 1)
+		go func() { _, err := work.Call(bg, c, 1); ended <- err }()
+		time.Sleep(30 * time.Second)
+		if s := c.Snapshot().endpoint("a"); s.State != "ready" {
+			t.Errorf("%+v", s)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
