@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // A record is how calls to a node have ended of late.
@@ -81,10 +83,25 @@ func (c *Client) askLocked(n *Node, now time.Time) (stalled bool) {
 	return false
 }
 
-// ask waits for a sign of life, or the end of the session.
+// ask waits for a sign of life, or the end of the session. An interceptor may give a question less time than that: it is asked again.
 func (c *Client) ask(s *session) {
-	if _, err := rpc.Health.Call(c.ctx, s.client, ""); !answered(err) {
-		return // its keeper knows
+	for {
+		_, err := rpc.Health.Call(c.ctx, s.client, "")
+		if answered(err) {
+			break
+		}
+		if errors.Is(err, transport.ErrStreamsExhausted) {
+			s.spend()
+		}
+		select {
+		case <-time.After(c.opts.StallAfter / 2):
+		case <-s.client.Draining(): // its keeper knows
+			return
+		case <-s.spent:
+			return
+		case <-c.ctx.Done():
+			return
+		}
 	}
 	s.hear()
 	c.mu.Lock()

@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // faulty registers work, which fails at an address as often as rate says: every nth call, or never if that is 0.
@@ -211,6 +214,58 @@ func TestBusyIsNotSilent(t *testing.T) {
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestSilenceWithImpatience: a silent server comes back when it answers, though an interceptor gives each attempt little time.
+func TestSilenceWithImpatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		s := f.start(t, "a", rpc.Options{}, named("a"))
+		impatient := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return next(ctx, req)
+		}}
+		c := f.client(t, Static("a"), Options{Eager: true, RPC: rpc.Options{Interceptors: []rpc.Interceptor{impatient}},
+			Outlier: Outlier{Consecutive: -1}})
+		synctest.Wait()
+		s.freeze(true)
+		if _, err := where.Call(bg, c, ""); !errors.Is(err, rpc.DeadlineExceeded) {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Second)
+		if e := c.Snapshot().endpoint("a"); e.State != "silent" {
+			t.Errorf("frozen: %+v", e)
+		}
+		s.freeze(false)
+		if _, err := where.Call(within(t, time.Minute), c, ""); err != nil {
+			t.Errorf("it answers again: %v, %+v", err, c.Snapshot().endpoint("a"))
+		}
+	})
+}
+
+// TestSpentWhileAsked: a session that cannot even ask, since its streams are used up, is replaced.
+func TestSpentWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		f.start(t, "a", rpc.Options{}, named("a"))
+		var asked atomic.Int64
+		spent := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			if req.Method == rpc.Health.Name && asked.Add(1) == 2 {
+				return nil, fail(rpc.Unavailable, transport.ErrStreamsExhausted)
+			}
+			if req.Method == where.Name && asked.Load() < 2 {
+				<-ctx.Done()
+				return nil, fail(rpc.DeadlineExceeded, ctx.Err())
+			}
+			return next(ctx, req)
+		}}
+		c := f.client(t, Static("a"), Options{RPC: rpc.Options{Interceptors: []rpc.Interceptor{spent}}})
+		where.Call(within(t, 10*time.Second), c, "")
+		if _, err := where.Call(within(t, time.Minute), c, ""); err != nil {
+			t.Errorf("%v, %+v", err, c.Snapshot().endpoint("a"))
 		}
 	})
 }
