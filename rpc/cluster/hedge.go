@@ -43,6 +43,11 @@ func (c *Client) hedged(ctx context.Context, t *tries, req *rpc.Request) (*rpc.R
 			if lanes == 0 || outer.Err() != nil {
 				cancel()
 				wg.Wait()
+				for ; lanes > 0; lanes-- { // what came in the meantime may be the answer
+					if late := <-results; rpc.OutcomeOf(late.err) == rpc.Executed {
+						return late.resp, late.err
+					}
+				}
 				return nil, t.settle(r.err) // by what all lanes came to
 			}
 		case <-timer.C:

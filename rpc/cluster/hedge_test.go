@@ -167,3 +167,61 @@ func TestPurse(t *testing.T) {
 		})
 	}
 }
+
+// TestHedgeEndsWithItsContext: a lane that was never sent does not speak for the other, which ran and was answered while the call waited
+// for all lanes.
+func TestHedgeEndsWithItsContext(t *testing.T) {
+	for name, fault := range map[string]error{"success": nil, "failure": rpc.NotFound} {
+		bubble(t, name, func(t *testing.T) {
+			f := new(fleet)
+			stuck := f.start(t, "stuck", rpc.Options{}, nil)
+			started, ran := make(chan struct{}, 1), new(atomic.Int64)
+			f.start(t, "good", rpc.Options{}, func(s *rpc.Server) {
+				work.Handle(s, func(context.Context, int) (int, error) {
+					started <- struct{}{}
+					time.Sleep(time.Second)
+					ran.Add(1)
+					return 7, fault
+				})
+			})
+			// The first attempt is never sent, the second is not to be stopped.
+			var attempts atomic.Int64
+			late := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+				if req.Method != work.Name {
+					return next(ctx, req)
+				}
+				if attempts.Add(1) == 1 {
+					<-ctx.Done()
+					return nil, fail(rpc.Canceled, ctx.Err())
+				}
+				return next(context.WithoutCancel(ctx), req)
+			}}
+			c := f.client(t, Static("good", "stuck"), Options{Eager: true, Balancer: first("stuck"),
+				RPC: rpc.Options{Interceptors: []rpc.Interceptor{late}},
+				Policy: func(string) Policy {
+					return Policy{Idempotent: true, HedgeAfter: 100 * time.Millisecond}
+				}})
+			synctest.Wait()
+			ctx, cancel := context.WithCancel(bg)
+			defer cancel()
+			go func() { <-started; cancel() }()
+			got, err := work.Call(ctx, c, 1)
+			if ran.Load() != 1 || rpc.OutcomeOf(err) != rpc.Executed || rpc.CodeOf(err) != rpc.CodeOf(fault) || fault == nil && got != 7 {
+				t.Errorf("it ran %d times and was answered; the caller is told %d, %v", ran.Load(), got, err)
+			}
+			stuck.kill()
+		})
+	}
+}
+
+// first is a Balancer that prefers an address.
+type first string
+
+func (f first) Pick(_ context.Context, ready []*Node) *Node {
+	for _, n := range ready {
+		if n.Endpoint().Addr == string(f) {
+			return n
+		}
+	}
+	return ready[0]
+}
