@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,4 +146,51 @@ func TestSilenceBehindAnAnswer(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+// TestHearAndEnter: of a call that comes as another's answer does, the silence is counted. It tries the race often enough to meet it.
+func TestHearAndEnter(t *testing.T) {
+	a, b := rpc.Pipe()
+	defer b.Close()
+	client := rpc.NewClient(a, rpc.Options{})
+	defer client.Close()
+	s := newSession(newNode(Endpoint{}), a, client)
+	const rounds = 300_000
+	var begun, entered atomic.Int64
+	idle := func(n int64) { // so that the two meet at any place
+		for range n {
+			entered.Load()
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for i := range int64(rounds) {
+			for begun.Load() <= i {
+				runtime.Gosched()
+			}
+			idle(i % 64)
+			s.enter()
+			entered.Store(i + 1)
+		}
+	})
+	lost := 0
+	for i := range int64(rounds) {
+		s.enter()
+		begun.Store(i + 1)
+		idle(i / 64 % 64)
+		s.leave()
+		s.hear()
+		for entered.Load() <= i {
+			runtime.Gosched()
+		}
+		if s.since.Load() == 0 {
+			lost++
+		}
+		s.leave()
+		s.hear()
+	}
+	if lost > 0 {
+		t.Errorf("%d times a call was in flight, and nothing waited for", lost)
+	}
 }

@@ -71,11 +71,16 @@ func newSession(n *Node, sess rpc.Session, client *rpc.Client) *session {
 
 // hear notes that the server has answered.
 func (s *session) hear() {
-	since := int64(0)
-	if s.inflight.Load() > 0 {
-		since = time.Now().UnixNano()
+	s.since.Store(0)
+	s.wait()
+}
+
+// wait notes from when on an answer is waited for, if it was not noted. Calls that were given up do not make it younger. It comes
+// behind the count of a call, or its own reset: so that of hear and an enter at the same time the later one notes it.
+func (s *session) wait() {
+	if s.since.Load() == 0 && s.inflight.Load() > 0 {
+		s.since.CompareAndSwap(0, time.Now().UnixNano())
 	}
-	s.since.Store(since)
 }
 
 // enter lets a call in, unless there are to be no more; leave must follow.
@@ -85,9 +90,7 @@ func (s *session) enter() bool {
 	}
 	s.inflight.Add(1)
 	s.node.inflight.Add(1)
-	if s.since.Load() == 0 { // calls that were given up do not make it younger
-		s.since.CompareAndSwap(0, time.Now().UnixNano())
-	}
+	s.wait()
 	if s.retired.Load() {
 		s.leave()
 		return false
