@@ -75,7 +75,7 @@ func (c *Client) keepUp(ctx context.Context, n *Node, delay time.Duration) {
 		failures++
 		c.change(func() {
 			n.keep.err = fmt.Errorf("%s: %w", n.Endpoint().Addr, err)
-			if s == nil {
+			if s == nil || failures > 1 { // one that ends at once each time is no session
 				n.keep.failures++
 			}
 		})

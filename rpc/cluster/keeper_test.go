@@ -194,3 +194,28 @@ func TestHearAndEnter(t *testing.T) {
 		t.Errorf("%d times a call was in flight, and nothing waited for", lost)
 	}
 }
+
+// TestFailFastAndFlapping: a server that takes sessions and ends them at once is none that is on its way.
+func TestFailFastAndFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		s := f.start(t, "a", rpc.Options{}, named("a"))
+		c := f.client(t, Static("a"), Options{Eager: true, Backoff: Backoff{Base: time.Minute, Max: time.Hour},
+			Policy: func(string) Policy { return Policy{FailFast: true} }})
+		for range 20 {
+			synctest.Wait()
+			s.cut()
+			time.Sleep(time.Minute)
+		}
+		for c.Snapshot().endpoint("a").State == "ready" {
+			s.cut()
+			synctest.Wait()
+		}
+		began := time.Now()
+		_, err := where.Call(within(t, time.Minute), c, "")
+		want(t, err, rpc.Unavailable, rpc.NotSent)
+		if time.Since(began) > 0 || !errors.Is(err, ErrNoEndpoint) {
+			t.Error(err, time.Since(began))
+		}
+	})
+}
