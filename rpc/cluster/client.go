@@ -198,12 +198,16 @@ func (c *Client) apply(set []Endpoint) {
 // refreshLocked replaces the view, and wakes who waits for that.
 func (c *Client) refreshLocked() {
 	v := &view{changed: make(chan struct{})}
+	var ejected []*Node
 	var why error
 	trying := len(c.nodes) == 0 && c.unknown == nil
 	for _, n := range c.nodes {
 		switch {
 		case n.keep.out():
 			why = errors.New(n.Endpoint().Addr + " is " + n.stateLocked())
+			if !n.keep.stalled && n.current.Load() != nil {
+				ejected = append(ejected, n)
+			}
 		case n.current.Load() != nil:
 			v.ready = append(v.ready, n)
 		case n.keep.failures == 0:
@@ -211,6 +215,9 @@ func (c *Client) refreshLocked() {
 		case n.keep.err != nil:
 			why = n.keep.err
 		}
+	}
+	if len(v.ready) == 0 { // one that answers badly is better than none
+		v.ready = ejected
 	}
 	if len(v.ready) == 0 && !trying {
 		if why == nil {

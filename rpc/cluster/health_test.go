@@ -269,3 +269,40 @@ func TestSpentWhileAsked(t *testing.T) {
 		}
 	})
 }
+
+// TestEjectedServesAlone: what is ejected serves while nothing else does.
+func TestEjectedServesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, faults := new(fleet), new(atomic.Int64)
+		faults.Store(5)
+		f.start(t, "a", rpc.Options{}, func(s *rpc.Server) {
+			where.Handle(s, func(context.Context, string) (string, error) {
+				if faults.Add(-1) >= 0 {
+					return "", rpc.Internal
+				}
+				return "a", nil
+			})
+		})
+		b := f.start(t, "b", rpc.Options{}, named("b"))
+		c := f.client(t, Static("a", "b"), Options{Eager: true, Balancer: first("a")})
+		synctest.Wait()
+		for range 5 {
+			where.Call(bg, c, "")
+		}
+		if s := c.Snapshot().endpoint("a"); s.State != "ejected" {
+			t.Fatalf("%+v", s)
+		}
+		if got, err := where.Call(bg, c, ""); err != nil || got != "b" {
+			t.Error(got, err)
+		}
+		b.drain(t)
+		if got, err := where.Call(within(t, time.Second), c, ""); err != nil || got != "a" {
+			t.Error(got, err)
+		}
+		f.start(t, "b", rpc.Options{}, named("b"))
+		time.Sleep(5 * time.Second)
+		if got, err := where.Call(within(t, time.Second), c, ""); err != nil || got != "b" {
+			t.Error(got, err)
+		}
+	})
+}

@@ -82,7 +82,8 @@ type Outlier struct {
 	// BaseTime is how long the first ejection lasts. Each further one lasts BaseTime longer, up to MaxTime; each Interval without makes the
 	// next shorter. Defaults 30 s and 300 s.
 	BaseTime, MaxTime time.Duration
-	// MaxShare of all endpoints that may be ejected at once; one always may, the last in rotation never. Default 0.3.
+	// MaxShare of all endpoints that may be ejected at once; one always may, the last in rotation never. If the others are lost
+	// later, those that are ejected serve until one is back. Default 0.3.
 	MaxShare float64
 }
 
