@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -125,7 +126,7 @@ func (c *Client) again(ctx context.Context, t *tries, err error) bool {
 	}
 	pause := attemptPause.wait(paid-1, rand.Float64())
 	if e, _ := errors.AsType[*rpc.Error](err); e != nil && e.RetryAfter > 0 {
-		pause += e.RetryAfter
+		pause += min(e.RetryAfter, math.MaxInt64-pause)
 	} else if verdictOf(err) == perhaps && paid == 1 {
 		pause = 0 // the session is gone, and the others are not the worse for it
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -451,6 +452,33 @@ func TestNeverThere(t *testing.T) {
 		want(t, err, rpc.DeadlineExceeded, rpc.NotSent)
 		if !errors.Is(err, rpc.Unavailable) || attempts < 20 || attempts > 1000 { // two each half second in the mean
 			t.Error(attempts, err)
+		}
+	})
+}
+
+// TestRetryAfterForEver: a server that asks for more time than there is gets no retry.
+func TestRetryAfterForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, asked := new(fleet), new(atomic.Int64)
+		f.start(t, "a", rpc.Options{Authorize: func(_ context.Context, req *rpc.Request) error {
+			if req.Method != where.Name {
+				return nil
+			}
+			asked.Add(1)
+			return rpc.ResourceExhausted
+		}}, named("a"))
+		refuse := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			resp, err := next(ctx, req)
+			if e, _ := errors.AsType[*rpc.Error](err); e != nil {
+				e.RetryAfter = math.MaxInt64 // about the most that can come from a server
+			}
+			return resp, err
+		}}
+		c := f.client(t, Static("a"), Options{RPC: rpc.Options{Interceptors: []rpc.Interceptor{refuse}}})
+		_, err := where.Call(within(t, time.Hour), c, "")
+		want(t, err, rpc.ResourceExhausted, rpc.NotExecuted)
+		if asked.Load() != 1 {
+			t.Errorf("%d attempts", asked.Load())
 		}
 	})
 }
