@@ -30,12 +30,7 @@ type roundRobin struct{ turn atomic.Uint64 }
 // a change of the set would spoil.
 func (b *roundRobin) Pick(_ context.Context, ready []*Node) *Node {
 	turn := b.turn.Add(1) - 1
-	total, even := 0.0, true
-	for _, n := range ready {
-		w := n.endpoint.Load().weight()
-		total += w
-		even = even && w == 1
-	}
+	total, even := weightOf(ready)
 	if even {
 		return ready[turn%uint64(len(ready))]
 	}
@@ -49,9 +44,9 @@ func (b *roundRobin) Pick(_ context.Context, ready []*Node) *Node {
 	return ready[len(ready)-1]
 }
 
-// LeastLoaded draws two endpoints and takes the one with less to wait for: calls in flight times latency, by weight. Two choices keep the
-// longest queue short, and do not send every client to the one server that is idle. Of two that are within a quarter of each other it
-// takes either, so that the quickest of many alike does not get it all.
+// LeastLoaded draws two endpoints, by their weights, and takes the one with less to wait for: calls in flight, by weight, times latency.
+// Two choices keep the longest queue short, and do not send every client to the one server that is idle. Of two that are within a
+// quarter of each other it takes either, so that the quickest of many alike does not get it all.
 func LeastLoaded() Balancer { return leastLoaded{rand.IntN} }
 
 type leastLoaded struct{ intN func(int) int }
@@ -61,15 +56,52 @@ func (b leastLoaded) Pick(_ context.Context, ready []*Node) *Node {
 	if len(ready) == 1 {
 		return ready[0]
 	}
-	i := b.intN(len(ready))
-	j := b.intN(len(ready) - 1)
-	if j >= i {
-		j++
-	}
+	total, even := weightOf(ready)
+	i := b.draw(ready, total, even, -1)
+	j := b.draw(ready, total, even, i)
 	if 1.25*ready[j].cost() < ready[i].cost() { // i was drawn first, by chance
 		i = j
 	}
 	return ready[i]
+}
+
+// draw returns an index other than not, which may be -1: any with the chance of its weight.
+func (b leastLoaded) draw(ready []*Node, total float64, even bool, not int) (drawn int) {
+	if even {
+		if not < 0 {
+			return b.intN(len(ready))
+		}
+		if drawn = b.intN(len(ready) - 1); drawn >= not {
+			drawn++
+		}
+		return drawn
+	}
+	if not >= 0 {
+		total -= ready[not].endpoint.Load().weight()
+	}
+	const fine = 1 << 30
+	at := float64(b.intN(fine)) / fine * total
+	for i, n := range ready {
+		if i == not {
+			continue
+		}
+		drawn = i
+		if at -= n.endpoint.Load().weight(); at < 0 {
+			break
+		}
+	}
+	return drawn
+}
+
+// weightOf returns the weight of all, and whether that of each is 1.
+func weightOf(ready []*Node) (total float64, even bool) {
+	even = true
+	for _, n := range ready {
+		w := n.endpoint.Load().weight()
+		total += w
+		even = even && w == 1
+	}
+	return total, even
 }
 
 // ConsistentHash sends calls with the same key (WithKey) to the same endpoint: from any client that sees the same set, and as long

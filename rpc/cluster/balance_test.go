@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,6 +206,51 @@ func TestLatency(t *testing.T) {
 		n.speed.atLeast(time.Minute)
 		about(time.Minute, time.Minute)
 	})
+}
+
+// TestLeastLoadedWeights: endpoints that are as quick get their weights' shares, of calls that come one by one and of many at once.
+func TestLeastLoadedWeights(t *testing.T) {
+	for name, row := range map[string]struct {
+		weights []int
+		callers int
+	}{
+		"two, idle":      {[]int{3, 1}, 1},
+		"two, busy":      {[]int{3, 1}, 40},
+		"one of many":    {[]int{1, 1, 1, 1, 10, 1, 1, 1, 1, 1}, 1},
+		"the same, busy": {[]int{1, 1, 1, 1, 10, 1, 1, 1, 1, 1}, 60},
+		"far apart":      {[]int{1, math.MaxUint16, math.MaxUint16}, 10},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			all, total := nodes(row.weights...), 0.0
+			for _, n := range all {
+				total += n.Endpoint().weight()
+			}
+			calls, counts := 12_000, make(map[*Node]int)
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			for range row.callers {
+				wg.Go(func() {
+					for range calls / row.callers {
+						mu.Lock()
+						n := LeastLoaded().Pick(bg, all)
+						counts[n]++
+						n.inflight.Add(1)
+						mu.Unlock()
+						time.Sleep(time.Millisecond)
+						n.inflight.Add(-1)
+						n.speed.observe(time.Millisecond)
+					}
+				})
+			}
+			wg.Wait()
+			for i, n := range all {
+				share := float64(calls) * n.Endpoint().weight() / total
+				if got := float64(counts[n]); math.Abs(got-share) > 0.2*share+30 {
+					t.Errorf("%d, of weight %d, got %.0f of %.0f", i, n.Endpoint().Weight, got, share)
+				}
+			}
+		})
+	}
 }
 
 // TestEven: of ten servers alike, each does its share of a client's calls, within the stated bound; and of a slow one the others take

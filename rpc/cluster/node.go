@@ -45,7 +45,7 @@ func (n *Node) cost() float64 {
 	if latency == 0 && waiting > 0 { // one call at a time until one has come back
 		return math.MaxFloat64/2 + waiting
 	}
-	return latency * (waiting + 1) / n.endpoint.Load().weight()
+	return latency * (waiting/n.endpoint.Load().weight() + 1) // a call of one's own is no shorter for the weight
 }
 
 // A session is one session of a node.
