@@ -38,8 +38,7 @@ func (c *Client) begin(method string) *tries {
 func (c *Client) unary(ctx context.Context, t *tries, s *session, req *rpc.Request) (resp *rpc.Response, err error) {
 	err = c.run(ctx, t, s, func(s *session) (err error) {
 		began := time.Now()
-		resp, err = s.client.Do(ctx, c.fresh(req))
-		s.leave()
+		resp, err = s.do(ctx, c.fresh(req))
 		c.learn(s, time.Since(began), err)
 		return err
 	})

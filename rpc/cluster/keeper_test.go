@@ -219,3 +219,29 @@ func TestFailFastAndFlapping(t *testing.T) {
 		}
 	})
 }
+
+// TestPanic: a call that ends in an interceptor's panic, which its caller survives, is not in flight for ever.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		f.start(t, "a", rpc.Options{}, named("a"))
+		faulty := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			if req.Method == where.Name {
+				panic("an interceptor's")
+			}
+			return next(ctx, req)
+		}}
+		c := f.client(t, Static("a"), Options{RPC: rpc.Options{Interceptors: []rpc.Interceptor{faulty}}})
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is not the caller's")
+				}
+			}()
+			where.Call(bg, c, "")
+		}()
+		if e := c.Snapshot().endpoint("a"); e.InFlight != 0 {
+			t.Errorf("%+v", e)
+		}
+	})
+}

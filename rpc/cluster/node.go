@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -103,6 +104,12 @@ func (s *session) leave() {
 	if s.inflight.Add(-1) == 0 && s.retired.Load() {
 		s.once.Do(func() { close(s.empty) })
 	}
+}
+
+// do makes an attempt at a unary call, and leaves: even if an interceptor panics.
+func (s *session) do(ctx context.Context, req *rpc.Request) (*rpc.Response, error) {
+	defer s.leave()
+	return s.client.Do(ctx, req)
 }
 
 // retire refuses calls from now on. Of enter and retire at least one sees the other, so that no call is in flight behind empty.
