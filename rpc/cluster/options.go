@@ -16,7 +16,9 @@ type Options struct {
 	// Dial makes a session to an endpoint, and must give up when ctx ends. DialTransport makes one for sessions of this module. The
 	// Client owns the session, and no trust is its own: whom it talks to is decided here.
 	Dial func(ctx context.Context, e Endpoint) (rpc.Session, error)
-	// RPC are the options of the rpc.Client of each session. Its Interceptors stand around each attempt at a call.
+	// RPC are the options of the rpc.Client of each session. Its Interceptors stand around each attempt at a call, and around the
+	// Client's own calls of rpc.Health, which have nothing of a caller in their context: one that refuses these for want of
+	// a token, say, keeps every session from rotation.
 	RPC rpc.Options
 	// Balancer places calls. Default LeastLoaded().
 	Balancer Balancer
