@@ -78,7 +78,8 @@ func (c *Client) learn(s *session, took time.Duration, err error) {
 		if rpc.OutcomeOf(err) == rpc.Executed {
 			s.hear()
 		}
-		if s.drains() { // a session that ends is one failure, however many calls it takes with it: its keeper sees it
+		// A session that ends is one failure, however many calls it takes with it: its keeper sees it. What was never sent is none.
+		if s.drains() || rpc.OutcomeOf(err) == rpc.NotSent {
 			return
 		}
 		n.speed.punish(took)

@@ -306,3 +306,29 @@ func TestEjectedServesAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestNotSentIsNoFailure: what never left this side says nothing about a server: calls on a session whose streams are used up, say.
+func TestNotSentIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		f.start(t, "a", rpc.Options{}, named("a"))
+		f.start(t, "b", rpc.Options{}, named("b"))
+		var attempts atomic.Int64
+		unsent := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			if req.Method == where.Name && attempts.Add(1) <= 20 {
+				return nil, fail(rpc.Unavailable, errors.New("no stream to be had"))
+			}
+			return next(ctx, req)
+		}}
+		c := f.client(t, Static("a", "b"), Options{Eager: true, RPC: rpc.Options{Interceptors: []rpc.Interceptor{unsent}}})
+		synctest.Wait()
+		if _, err := where.Call(within(t, time.Minute), c, ""); err != nil || attempts.Load() != 21 {
+			t.Error(err, attempts.Load())
+		}
+		for _, e := range c.Snapshot().Endpoints {
+			if e.State != "ready" {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+}
