@@ -54,11 +54,17 @@ func (c *Client) fresh(req *rpc.Request) *rpc.Request {
 		return req
 	}
 	own := *req
-	own.Header = maps.Clone(req.Header)
-	for key, values := range own.Header {
-		own.Header[key] = slices.Clone(values)
-	}
+	own.Header = cloned(req.Header)
 	return &own
+}
+
+// cloned is a copy that shares nothing.
+func cloned(header rpc.Metadata) rpc.Metadata {
+	own := maps.Clone(header)
+	for key, values := range own {
+		own[key] = slices.Clone(values)
+	}
+	return own
 }
 
 // learn notes what an attempt's end tells about its endpoint.

@@ -16,7 +16,7 @@ import (
 func (c *Client) Open(ctx context.Context, req *rpc.Request) (rpc.RawStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	own := *req // it is kept until the stream has begun
-	own.Body = bytes.Clone(req.Body)
+	own.Body, own.Header = bytes.Clone(req.Body), cloned(req.Header)
 	s := &stream{client: c, ctx: ctx, cancel: cancel, req: &own, tries: c.beginStream(req.Method)}
 	if err := s.place(); err != nil {
 		cancel()

@@ -314,3 +314,44 @@ func TestSpentSession(t *testing.T) {
 		}
 	})
 }
+
+// TestMovedRequestIsItsOwn: a stream that moves asks for what it was opened for, whatever its opener does with the request meanwhile.
+func TestMovedRequestIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(fleet)
+		count := rpc.ServerStream[string, int]{Name: "count"}
+		var header []string
+		serve := func(addr string) *server {
+			opts := rpc.Options{Authorize: func(_ context.Context, req *rpc.Request) error {
+				if req.Method == count.Name {
+					header = append(header, req.Header["tenant"]...)
+				}
+				return nil
+			}}
+			return f.start(t, addr, opts, func(s *rpc.Server) {
+				count.Handle(s, func(_ context.Context, _ string, send func(int) error) error { return send(1) })
+			})
+		}
+		first := serve("a")
+		c := f.client(t, Static("a", "b"), Options{Eager: true})
+		synctest.Wait()
+		first.freeze(true)
+		serve("b")
+		req := &rpc.Request{Method: count.Name, Body: rpc.Raw{0xa0}, Header: rpc.Metadata{"tenant": {"mine"}}}
+		s, err := c.Open(within(t, time.Minute), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Body[0], req.Header["tenant"][0] = 0xc0, "another's"
+		go first.drain(t)
+		synctest.Wait()
+		first.freeze(false)
+		if _, err := s.Recv(); err != nil {
+			t.Error(err)
+		}
+		s.Close()
+		if len(header) != 1 || header[0] != "mine" {
+			t.Errorf("asked for %q", header)
+		}
+	})
+}
