@@ -143,16 +143,22 @@ func serverRole() error {
 	}
 	Work.Handle(srv, work)
 	Read.Handle(srv, work)
-	Usage.Handle(srv, func(context.Context, string) (usage, error) { return use(), nil })
 	l, err := transport.Listen(context.Background(), "tcp", "127.0.0.1:0", &transport.Config{
 		Keys: []*transport.PrivateKey{own}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
 	if err != nil {
 		return err
 	}
+	sessions := &census{Listener: l}
+	Usage.Handle(srv, func(context.Context, string) (usage, error) {
+		open := sessions.count() // forgets the others
+		u := use()
+		u.Sessions = open
+		return u, nil
+	})
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
 	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
+	go func() { served <- rpc.Serve(context.Background(), srv, sessions) }()
 	fmt.Println(l.Addr())
 	withdraw := func() error { return nil }
 	if len(os.Args) > 4 {
