@@ -194,6 +194,7 @@ const every = time.Second
 
 // TestDNSChanges: a client follows A records, SRV records, and does without a server that fails.
 func TestDNSChanges(t *testing.T) {
+	t.Parallel()
 	z := newZone(t)
 	a := serve(t, "a", "127.0.0.1", 0)
 	b, c := serve(t, "b", "127.0.0.2", a.port), serve(t, "c", "127.0.0.3", 0)

@@ -128,6 +128,26 @@ func TestDeregisterCutOff(t *testing.T) {
 	s.await(t)
 }
 
+// TestResume: a watch that was cut off has what it missed when it is back, from its revision on, without reading anew.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	p := pathTo(t, e.addr)
+	opts := quick(t)
+	opts.Recheck = time.Hour // so that it is the watch that tells
+	s := observe(t, New(connect(t, p.Addr()), "s", opts))
+	r := New(connect(t, e.addr), "s", quick(t))
+	first := register(t, r, "a:1")
+	s.await(t, "a:1")
+	p.lose(true)
+	register(t, r, "b:1")
+	if err := first.Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.lose(false)
+	s.await(t, "b:1")
+}
+
 // TestCompaction: a watch that comes back for a revision which is compacted reads everything anew.
 func TestCompaction(t *testing.T) {
 	t.Parallel()
