@@ -85,6 +85,54 @@ func TestWiped(t *testing.T) {
 	s.await(t)
 }
 
+// TestOtherData: a watch notices that etcd has come back with other data: by a revision that is behind its own, though there are as many
+// entries, or by their number, though the revision is ahead.
+func TestOtherData(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		before      int // changes before the data is lost
+		keys, after int // entries that are there then, and further changes
+		want        []string
+	}{
+		{"behind", 50, 1, 0, []string{"new:0"}},
+		{"ahead", 1, 2, 50, []string{"new:0", "new:1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			e := start(t)
+			p := pathTo(t, e.addr)
+			client := connect(t, e.addr)
+			s := observe(t, New(connect(t, p.Addr()), "s", quick(t)))
+			for range c.before {
+				if _, err := client.Put(t.Context(), "s/0", `{"Addr":"old:1"}`); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.await(t, "old:1")
+			p.lose(true)
+			e.stop()
+			e.wipe(t)
+			e.start(t)
+			client = connect(t, e.addr)
+			var ops []clientv3.Op
+			for i := range c.keys {
+				ops = append(ops, clientv3.OpPut(fmt.Sprint("s/", i), fmt.Sprintf(`{"Addr":"new:%d"}`, i)))
+			}
+			if _, err := client.Txn(t.Context()).Then(ops...).Commit(); err != nil { // at revision 2
+				t.Fatal(err)
+			}
+			for range c.after {
+				if _, err := client.Put(t.Context(), "other", ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.lose(false)
+			s.await(t, c.want...)
+		})
+	}
+}
+
 // TestCutOff: a server that cannot reach etcd for longer than its lease is forgotten, and there again when it can.
 func TestCutOff(t *testing.T) {
 	t.Parallel()
@@ -179,6 +227,9 @@ func TestCompaction(t *testing.T) {
 	s.await(t, "b:2", "c:1")
 	put("4", "d:1")
 	s.await(t, "b:2", "c:1", "d:1")
+	if _, _, errs, _ := s.last(); errs > 0 {
+		t.Errorf("%d errors: a compaction is none", errs)
+	}
 }
 
 // TestMany: more entries than a page, changed under the watch; and more than are allowed.

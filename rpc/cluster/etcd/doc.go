@@ -22,8 +22,9 @@
 // last set stands; the watch goes on from its revision, or reads everything anew. A look at the number of entries and at the
 // revision, each Options.Recheck and after failures to connect, notices an etcd that lost its data and a watch that has gone deaf.
 //
-// Not promised: an entry that somebody deletes by hand stays deleted until its lease is lost or its server registers again, so that a
-// server can be taken out of rotation.
+// Not promised: to notice an etcd that lost its data and has, at the first look, as many entries again and a later revision. And an
+// entry that somebody deletes by hand stays deleted until its lease is lost or its server registers again, so that a server can be taken
+// out of rotation.
 //
 // # Trust
 //

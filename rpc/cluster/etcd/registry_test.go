@@ -21,7 +21,9 @@ import (
 func TestRegistry(t *testing.T) {
 	t.Parallel()
 	e := start(t)
-	r := New(connect(t, e.addr), "services/users", quick(t))
+	opts := quick(t)
+	opts.TTL = 10 * patience // what goes does not go by itself
+	r := New(connect(t, e.addr), "services/users", opts)
 	first, second := observe(t, r), observe(t, New(connect(t, e.addr), "services/users", Options{}))
 	other := observe(t, New(connect(t, e.addr), "services/user", Options{}))
 	first.await(t)
