@@ -246,7 +246,8 @@ func TestDNSChanges(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		took := time.Since(changed)
-		t.Logf("%s: the servers are others %v after the records (bound %v); %d questions over UDP", kind.name, took.Round(time.Millisecond), bound, z.udp.Load())
+		t.Logf("%s: the servers are others %v after the records (bound %v); %d questions over UDP", kind.name,
+			took.Round(time.Millisecond), bound, z.udp.Load())
 		if took > bound+time.Second {
 			t.Error("too late")
 		}

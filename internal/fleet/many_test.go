@@ -174,8 +174,10 @@ func TestMany(t *testing.T) {
 			t.Errorf("the server has %d sessions of %d clients", got, *clients)
 		}
 		n := float64(*clients)
-		t.Logf("%d clients, %s handshakes: each has an answer after %v, %.0f a second; the server holds %.1f KiB and %.1f goroutines a session, the clients %.1f KiB and %.1f goroutines each",
-			*clients, kind, theirs.Took.Round(time.Millisecond), n/theirs.Took.Seconds(), float64(ours.Bytes-before.Bytes)/n/1024, float64(ours.Goroutines-before.Goroutines)/n,
+		t.Logf("%d clients, %s handshakes: each has an answer after %v, %.0f a second; "+
+			"the server holds %.1f KiB and %.1f goroutines a session, the clients %.1f KiB and %.1f goroutines each",
+			*clients, kind, theirs.Took.Round(time.Millisecond), n/theirs.Took.Seconds(),
+			float64(ours.Bytes-before.Bytes)/n/1024, float64(ours.Goroutines-before.Goroutines)/n,
 			float64(theirs.Bytes)/n/1024, float64(theirs.Goroutines)/n)
 	}
 	p.in.Close()

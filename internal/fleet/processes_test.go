@@ -45,7 +45,8 @@ func TestRolling(t *testing.T) {
 	if v.twice > 0 {
 		t.Errorf("%d calls ran twice", v.twice)
 	}
-	t.Logf("%d restarts: %v; %d went to another server; the longest drain took %v", *rolls*len(servers), v, c.Snapshot().Retries, drained.Round(time.Millisecond))
+	t.Logf("%d restarts: %v; %d went to another server; the longest drain took %v", *rolls*len(servers), v, c.Snapshot().Retries,
+		drained.Round(time.Millisecond))
 }
 
 // TestKilled: servers are killed at random moments. What was in flight there and may not run twice may have run; all else is well.
@@ -85,7 +86,8 @@ func TestKilled(t *testing.T) {
 	if most := *kills * callers; v.unknown > most {
 		t.Errorf("%d calls were lost, of %d that can have been in flight", v.unknown, most)
 	}
-	t.Logf("%d kills: %v; the last call that was lost began %v after its kill; %d attempts were made again", *kills, v, last.Round(time.Millisecond), c.Snapshot().Retries)
+	t.Logf("%d kills: %v; the last call that was lost began %v after its kill; %d attempts were made again", *kills, v,
+		last.Round(time.Millisecond), c.Snapshot().Retries)
 	if last > time.Second {
 		t.Error("calls went to a server that was dead for a second")
 	}
@@ -197,7 +199,8 @@ func TestCutOff(t *testing.T) {
 			left, ended = max(left, r.began.Sub(cut)), max(ended, r.ended.Sub(cut))
 		}
 	}
-	t.Logf("%v; the last call that was lost began %v after the cut (bound 5s) and ended %v after it (keepalive 4s + 3s); traffic is back %v after it was healed",
+	t.Logf("%v; the last call that was lost began %v after the cut (bound 5s) and ended %v after it "+
+		"(keepalive 4s + 3s); traffic is back %v after it was healed",
 		v, left.Round(time.Millisecond), ended.Round(time.Millisecond), back.Round(time.Millisecond))
 	if left > 5500*time.Millisecond {
 		t.Error("calls were placed there for too long")

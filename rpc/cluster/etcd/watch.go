@@ -35,9 +35,9 @@ type watch struct {
 	*Registry
 	yield    func([]cluster.Endpoint, error) bool
 	entries  map[string]entry
-	left     bool  // some keys are not among entries, for want of room
-	revision int64 // that all this is true of
-	member   uint64
+	left     bool   // some keys are not among entries, for want of room
+	revision int64  // that all this is true of
+	cluster  uint64 // etcd's name for itself
 }
 
 // Watch is a cluster.Resolver's. It returns when ctx ends, or the caller has had enough.
@@ -58,7 +58,7 @@ func (r *Registry) Watch(ctx context.Context) iter.Seq2[[]cluster.Endpoint, erro
 			switch {
 			case ctx.Err() != nil || errors.Is(err, errEnough):
 				return
-			case errors.Is(err, errMissed) && failures == 0: // again, at once
+			case errors.Is(err, errMissed): // again, at once
 			case !yield(nil, w.wrap(err)) || !pause(ctx, failures):
 				return
 			}
@@ -87,7 +87,7 @@ func (w *watch) list(ctx context.Context) error {
 			return err
 		}
 		if revision == 0 {
-			revision, w.member = resp.Header.Revision, resp.Header.ClusterId
+			revision, w.cluster = resp.Header.Revision, resp.Header.ClusterId
 		}
 		for _, kv := range resp.Kvs {
 			left = !w.put(entries, kv) || left
@@ -105,7 +105,8 @@ func (w *watch) list(ctx context.Context) error {
 func (w *watch) put(entries map[string]entry, kv *mvccpb.KeyValue) bool {
 	key := string(kv.Key)
 	if _, known := entries[key]; !known && (len(entries) >= w.opts.MaxEndpoints || len(key) > maxKey) {
-		w.opts.Logger.Warn("cluster/etcd: an entry is left out", "key", key[:min(len(key), 256)], "error", "more entries, or a longer key, than are allowed")
+		w.opts.Logger.Warn("cluster/etcd: an entry is left out", "key", key[:min(len(key), 256)],
+			"error", "more entries, or a longer key, than are allowed")
 		return false
 	}
 	e, err := decode(kv.Value)
@@ -227,7 +228,7 @@ func (w *watch) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if resp.Header.ClusterId != w.member || resp.Header.Revision < w.revision || !w.left && resp.Count != int64(len(w.entries)) {
+	if resp.Header.ClusterId != w.cluster || resp.Header.Revision < w.revision || !w.left && resp.Count != int64(len(w.entries)) {
 		return errMissed
 	}
 	return nil
