@@ -32,7 +32,7 @@
 // crossed the notice goes elsewhere. A stream moves in the same way while its handler never ran and nothing was sent on it but
 // the request; a connection until it is taken. A server that is killed costs the calls that are in flight there, which say that
 // they may have run. One that falls silent gets no new calls from 2.5 x StallAfter (5 s by default) behind the first that it
-// does not answer, and one that fails after five failures in a row.
+// does not answer, and one that fails after five failures in a row, while there are others.
 //
 // Without a session a call waits for one under its context, or fails with ErrNoEndpoint (Policy.FailFast). There is one session to
 // an endpoint, MaxDials in the making, and Backoff with full jitter between them. What is added to the load of servers in trouble,
@@ -50,6 +50,10 @@
 // flight there ends with it. Endpoints beyond a Subset are not used, even if all of the subset are down; it knows no weights. Of an
 // SRV answer only the best priority is used. Each client sees its own calls alone: LeastLoaded knows nothing of what others
 // do, but by the latency. An interceptor that fails as Unavailable without calling next is taken for a session that was gone.
+//
+// What a server says of its health (rpc.Server.SetHealth) is not looked at: it is in rotation if it answers. An endpoint whose Name, Pins or
+// Attributes change gets a new session at once, from all clients together: what changes often does not belong there; a Weight may.
+// A host that has an IPv4 and an IPv6 address is two endpoints to DNS.
 //
 // Costs: an idle Client has a goroutine for each endpoint, those of its sessions, and two or three of its own, one of which looks around
 // every StallAfter/2. A call costs about a microsecond more than on an *rpc.Client. README.md has figures: evenness, and what a
