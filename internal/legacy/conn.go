@@ -38,6 +38,7 @@ const (
 func (c *conn) serve() {
 	defer context.AfterFunc(c.ctx, func() { c.raw.Close() })()
 	defer c.raw.Close()
+	c.in = bufio.NewReaderSize(c.raw, smallRequest)
 	err := c.loop()
 	if cause := context.Cause(c.ctx); cause != nil {
 		err = cause

@@ -104,7 +104,7 @@ func (s *Server) punish(from *source) {
 	from.barred = from.until.Sub(now) >= penaltyLimit
 }
 
-// enter gives a connection a place: a free one, or that of a connection that has made us wait the longest.
+// enter gives a connection a place, a free one or that of a connection that has made us wait the longest, and begins to serve it.
 func (s *Server) enter(c *conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,6 +123,7 @@ func (s *Server) enter(c *conn) error {
 	c.from, c.since = from, now
 	from.conns++
 	s.conns[c] = struct{}{}
+	s.work.Go(c.serve) // while nobody can begin to wait for all
 	return nil
 }
 

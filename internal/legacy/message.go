@@ -115,7 +115,7 @@ func parseRequest(request []byte) (wrapped, data []byte, ok bool) {
 	wrapped, ok = wrapped[:n], ok && err == nil
 
 	data = make([]byte, len(digits)/2)
-	n, err = hex.Decode(data, digits[:len(digits)&^1])
+	_, err = hex.Decode(data, digits[:len(digits)&^1])
 	whole := len(digits) / 2 &^ (aes.BlockSize - 1)
 	return wrapped, data[:whole], ok && err == nil && len(digits) == 2*whole
 }

@@ -1,7 +1,6 @@
 package legacy
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -144,15 +143,13 @@ func (s *Server) isStopping() bool {
 
 // begin serves a connection, or turns it away without a word.
 func (s *Server) begin(raw net.Conn) {
-	c := &conn{server: s, raw: raw, in: bufio.NewReaderSize(raw, smallRequest)}
+	c := &conn{server: s, raw: raw}
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	if err := s.enter(c); err != nil {
 		c.cancel(err)
 		raw.Close()
 		s.report(raw.RemoteAddr(), err)
-		return
 	}
-	s.work.Go(c.serve)
 }
 
 // take says that a request is there and will be answered, unless it came too late.

@@ -155,6 +155,32 @@ func TestShutdownDrains(t *testing.T) {
 	})
 }
 
+// Connections that come while the server stops are served or closed, and Shutdown waits for them too.
+func TestShutdownWhileConnecting(t *testing.T) {
+	for range 50 {
+		s := NewServer(Config{Key: smallKeyForTest(), Handle: echo})
+		connected := make(chan struct{})
+		go func() {
+			defer close(connected)
+			for range 20 {
+				ours, theirs := net.Pipe()
+				s.begin(theirs)
+				defer ours.Close()
+			}
+		}()
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-connected
+		s.mu.Lock()
+		left := len(s.conns)
+		s.mu.Unlock()
+		if left > 0 {
+			t.Fatalf("%d connections are left", left)
+		}
+	}
+}
+
 // When its context ends Shutdown cuts: handlers by their context, and clients that do not take their replies.
 func TestShutdownCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
