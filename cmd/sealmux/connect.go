@@ -21,6 +21,7 @@ type dialer struct {
 	serverKeys []string
 	keyFile    string
 	timeout    time.Duration
+	legacy     bool
 }
 
 func (d *dialer) addFlags(cmd *cobra.Command) {
@@ -32,6 +33,11 @@ func (d *dialer) addFlags(cmd *cobra.Command) {
 }
 
 func (d *dialer) check(addr string) error {
+	if d.legacy {
+		if err := d.checkLegacy(); err != nil {
+			return err
+		}
+	}
 	if len(d.serverKeys) == 0 {
 		return usagef("name the server's key with --server-key FILE or --server-key SHA256:...")
 	}
@@ -96,6 +102,16 @@ func (d *dialer) pins() (*transport.Trust, error) {
 	return transport.PinFingerprint(prints...), nil
 }
 
+// A talker is what send and repl talk to.
+type talker interface {
+	// echo sends one text and returns the reply, or an error that says in one sentence why there is none, a lostError if there can be no other.
+	echo(ctx context.Context, text string) (string, error)
+	where() string         // the server's address
+	done() <-chan struct{} // closed when it is over
+	ended() error          // and why, in one sentence
+	close()
+}
+
 // A link is one session to a server of calls.
 type link struct {
 	addr    string
@@ -129,7 +145,13 @@ func (l *link) echo(ctx context.Context, text string) (string, error) {
 	return reply, l.callError(ctx, err)
 }
 
-func (l *link) close() { l.client.Close() }
+func (l *link) close()                { l.client.Close() }
+func (l *link) where() string         { return l.addr }
+func (l *link) done() <-chan struct{} { return l.session.Done() }
+
+func (l *link) ended() error {
+	return fmt.Errorf("the session with %s is over: %s; connect again", l.addr, plain(l.session.Err()))
+}
 
 // dialError says in one sentence why there is no session, and what helps.
 func (d *dialer) dialError(ctx context.Context, addr string, config *transport.Config, err error) error {
@@ -199,5 +221,5 @@ func keyError(flag, path string, err error) error {
 
 // plain is an error's text without the names of packages, which mean nothing to a user of the tool.
 func plain(err error) string {
-	return strings.NewReplacer("transport: ", "", "rpc: ", "").Replace(err.Error())
+	return strings.NewReplacer("transport: ", "", "rpc: ", "", "legacy: ", "").Replace(err.Error())
 }

@@ -19,11 +19,12 @@ import (
 func replCommand() *cobra.Command {
 	var d dialer
 	cmd := &cobra.Command{
-		Use:   "repl --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] ADDR",
+		Use:   "repl --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] ADDR",
 		Short: "Talk to a server line by line",
 		Long: "repl opens one connection and keeps it: each line of input is sent, and its reply printed. The line\n" +
 			"quit, or the end of the input, leaves. A prompt is shown on a terminal only. A line that gets no reply is\n" +
-			"reported and the next is read, unless the connection is lost; then or at the end the exit code is 1.",
+			"reported and the next is read, unless the connection is lost; then or at the end the exit code is 1.\n\n" +
+			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux repl --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux repl --server-key server/public.pem 127.0.0.1:7443 < lines.txt",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -39,7 +40,7 @@ func replCommand() *cobra.Command {
 			if err := d.check(args[0]); err != nil {
 				return err
 			}
-			link, err := d.dial(cmd.Context(), args[0])
+			link, err := d.connect(cmd.Context(), args[0], cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -48,13 +49,14 @@ func replCommand() *cobra.Command {
 		},
 	}
 	d.addFlags(cmd)
+	d.addLegacyFlag(cmd)
 	return cmd
 }
 
-func repl(ctx context.Context, link *link, in io.Reader, out, errOut io.Writer) error {
+func repl(ctx context.Context, link talker, in io.Reader, out, errOut io.Writer) error {
 	prompt := func() {}
 	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		fmt.Fprintf(errOut, "connected to %s; quit or end of input leaves\n", link.addr)
+		fmt.Fprintf(errOut, "connected to %s; quit or end of input leaves\n", link.where())
 		prompt = func() { fmt.Fprint(errOut, "sealmux> ") }
 	}
 	lines, failed := 0, 0
@@ -111,14 +113,14 @@ type read struct {
 }
 
 // wait returns the next line, unless the user or the server ends the session first.
-func wait(ctx context.Context, link *link, next <-chan read) ([]byte, error) {
+func wait(ctx context.Context, link talker, next <-chan read) ([]byte, error) {
 	select {
 	case r := <-next:
 		return r.line, r.err
 	case <-ctx.Done():
 		return nil, errors.New("interrupted")
-	case <-link.session.Done():
-		return nil, fmt.Errorf("the session with %s is over: %s; connect again", link.addr, plain(link.session.Err()))
+	case <-link.done():
+		return nil, link.ended()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script. Beside testscript's own commands the scripts have
 //
 //	exits CODE PROGRAM ARG...    run it and check its exit code
-//	server NAME ARG...           start sealmux serve ARG..., wait until it is ready, set $ADDR and $FINGERPRINT
+//	server NAME ARG...           start sealmux serve ARG..., wait until it is ready, set $ADDR and $FINGERPRINT, and $LEGACY with --legacy-listen
 //	signal NAME INT|TERM CODE    signal that server, check its exit code, keep its output in NAME.out and NAME.err
 //	fake KIND                    listen as something else (see fakes), set $ADDR
 //	text FILE COUNT              write a line of so many bytes
@@ -93,6 +94,13 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv("ADDR", addr)
 	ts.Setenv("FINGERPRINT", print)
+	if slices.Contains(args, "--legacy-listen") {
+		line, err := p.stdout.ReadString('\n')
+		ts.Check(err)
+		old, err := readyLegacy(line)
+		ts.Check(err)
+		ts.Setenv("LEGACY", old)
+	}
 }
 
 // ready reads the line that serve prints.
@@ -105,6 +113,15 @@ func ready(line string) (addr, print string, err error) {
 		return "", "", fmt.Errorf("serve printed the address %q", words[2])
 	}
 	return words[2], words[4], nil
+}
+
+// readyLegacy reads the second line that serve prints.
+func readyLegacy(line string) (addr string, err error) {
+	words := strings.Fields(line)
+	if len(words) != 5 || words[0] != "legacy" || words[1] != "on" || words[3] != "key" || !strings.HasPrefix(words[4], "SHA256:") {
+		return "", fmt.Errorf("serve printed %q", line)
+	}
+	return words[2], nil
 }
 
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
@@ -138,6 +155,7 @@ func cmdText(ts *testscript.TestScript, neg bool, args []string) {
 var fakes = map[string]func(net.Conn){
 	"silent": func(c net.Conn) { io.Copy(io.Discard, c) },
 	"closed": func(c net.Conn) {},
+	"hash":   func(c net.Conn) { c.Read(make([]byte, 4096)); io.WriteString(c, "welcome!#"); io.Copy(io.Discard, c) },
 	"http": func(c net.Conn) {
 		c.Read(make([]byte, 4096))
 		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad Request")

@@ -12,12 +12,14 @@ import (
 func sendCommand() *cobra.Command {
 	var d dialer
 	cmd := &cobra.Command{
-		Use:   "send --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] ADDR MESSAGE...",
+		Use:   "send --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] ADDR MESSAGE...",
 		Short: "Send messages and print the replies",
 		Long: "send opens one connection, sends each message over it and prints each reply on a line of its own.\n" +
-			"It stops at the first message that gets no reply. A message that begins with - goes after --.",
+			"It stops at the first message that gets no reply. A message that begins with - goes after --.\n\n" +
+			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux send --server-key server/public.pem 127.0.0.1:7443 hello 你好\n" +
-			"  sealmux send --server-key SHA256:... --key me/private.pem example.org:7443 -- -5",
+			"  sealmux send --server-key SHA256:... --key me/private.pem example.org:7443 -- -5\n" +
+			"  sealmux send --legacy --server-key old/public.pem 127.0.0.1:9999 hello",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
@@ -31,20 +33,21 @@ func sendCommand() *cobra.Command {
 			if err := d.check(args[0]); err != nil {
 				return err
 			}
-			return send(cmd.Context(), &d, args[0], args[1:], cmd.OutOrStdout())
+			return send(cmd.Context(), &d, args[0], args[1:], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	d.addFlags(cmd)
+	d.addLegacyFlag(cmd)
 	return cmd
 }
 
-func send(ctx context.Context, d *dialer, addr string, messages []string, out io.Writer) error {
+func send(ctx context.Context, d *dialer, addr string, messages []string, out, errOut io.Writer) error {
 	for i, message := range messages {
 		if !utf8.ValidString(message) {
 			return fmt.Errorf("message %d is not UTF-8 text; convert it first", i+1)
 		}
 	}
-	link, err := d.dial(ctx, addr)
+	link, err := d.connect(ctx, addr, errOut)
 	if err != nil {
 		return err
 	}

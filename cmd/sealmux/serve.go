@@ -22,6 +22,8 @@ type serveOptions struct {
 	authorized string
 	anonymous  bool
 	drain      time.Duration
+
+	legacyListen, legacyKey string
 }
 
 func serveCommand() *cobra.Command {
@@ -32,9 +34,12 @@ func serveCommand() *cobra.Command {
 		Long: "serve answers every call with the echo. Once it is ready it prints one line with its address and the\n" +
 			"fingerprints of its keys. Whom it admits must be said: the clients whose public keys lie in a folder,\n" +
 			"as files that end in .pem, or anybody. The folder is read anew for each client.\n\n" +
-			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them.",
+			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them.\n\n" +
+			"--legacy-listen also serves the Python scripts that were not moved yet, over their insecure wire, with a key of its\n" +
+			"own. It then prints a second line, with that address and key.",
 		Example: "  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
-			"  sealmux serve --listen :7443 --key new/private.pem --key old/private.pem --authorized-keys clients",
+			"  sealmux serve --listen :7443 --key new/private.pem --key old/private.pem --authorized-keys clients\n" +
+			"  sealmux serve --listen :7443 --key server/private.pem --authorized-keys clients --legacy-listen :9999 --legacy-key old.pem",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -49,6 +54,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.authorized, "authorized-keys", "", "folder `DIR` of the public keys of the clients to admit")
 	flags.BoolVar(&o.anonymous, "allow-anonymous", false, "admit every client, with a key or without")
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long calls in progress may take once a signal came")
+	flags.StringVar(&o.legacyListen, "legacy-listen", "", "`ADDR` to serve the insecure wire of the Python scripts on as well, to everybody")
+	flags.StringVar(&o.legacyKey, "legacy-key", "", "private key `FILE` for that wire alone, of at least 1024 bits")
 	return cmd
 }
 
@@ -65,7 +72,10 @@ func (o *serveOptions) check() error {
 	case o.drain < 0:
 		return usagef("--drain must not be negative")
 	}
-	return checkAddr("--listen", o.listen)
+	if err := checkAddr("--listen", o.listen); err != nil {
+		return err
+	}
+	return o.checkLegacy()
 }
 
 func (o *serveOptions) config() (*transport.Config, error) {
@@ -93,6 +103,10 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	old, err := o.readLegacyKey(config.Keys)
+	if err != nil {
+		return err
+	}
 	log := &refusals{out: errOut}
 	config.HandshakeFailed = log.add
 	unbroken := context.WithoutCancel(ctx) // a signal drains; it must not cut
@@ -101,6 +115,11 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return fmt.Errorf("cannot listen on %s: %s; choose another --listen", o.listen, plain(err))
 	}
 	defer listener.Close()
+	server := rpc.NewServer(rpc.Options{})
+	if err := old.listen(unbroken, o.legacyListen); err != nil {
+		return err
+	}
+	defer old.close()
 	prints := make([]string, len(config.Keys))
 	for i, key := range config.Keys {
 		prints[i] = key.Fingerprint().String()
@@ -108,19 +127,24 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	if _, err := fmt.Fprintf(out, "listening on %s key %s\n", listener.Addr(), strings.Join(prints, " ")); err != nil {
 		return err
 	}
+	if err := old.announce(out, errOut); err != nil {
+		return err
+	}
 
-	server := rpc.NewServer(rpc.Options{})
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(unbroken, server, listener) }() // ended by Shutdown and Close, awaited below
+	old.serve(unbroken, server, log)
 	select {
 	case err := <-served:
 		return fmt.Errorf("the listener on %s failed: %s; start the server again", o.listen, plain(err))
+	case err := <-old.failure():
+		return fmt.Errorf("the listener on %s failed: %s; start the server again", o.legacyListen, plain(err))
 	case <-ctx.Done():
 	}
 	fmt.Fprintf(errOut, "draining: calls in progress have %v; a second signal cuts them\n", o.drain)
 	bounded, cancel := context.WithTimeout(unbroken, o.drain)
 	defer cancel()
-	cut := server.Shutdown(bounded)
+	cut := shutdown(bounded, server, old)
 	if err := <-served; err != nil && !errors.Is(err, rpc.ErrServerClosed) {
 		return fmt.Errorf("the listener on %s failed: %s", o.listen, plain(err))
 	}
@@ -128,6 +152,16 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return fmt.Errorf("calls were cut after %v; allow them more with --drain", o.drain)
 	}
 	return nil
+}
+
+// shutdown drains both wires, and cuts what is left when ctx ends, with an error.
+func shutdown(ctx context.Context, server *rpc.Server, old *oldWire) error {
+	old.stop(ctx) // first: the server refuses calls once it drains
+	cut := server.Shutdown(ctx)
+	if oldCut := old.drain(ctx); cut == nil {
+		cut = oldCut
+	}
+	return cut
 }
 
 // maxRefusals is how many lines a second refusals writes: strangers decide how often they come.

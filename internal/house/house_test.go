@@ -70,6 +70,9 @@ func good() fstest.MapFS {
 		"rpc/codec.go":         {Data: []byte("package rpc\n\nimport _ \"" + msgpackPath + "\"\n")},
 		"cmd/sealmux/main.go":  {Data: []byte("// Command sealmux is a tool.\npackage main\n\nimport _ \"example.org/cobra\"\n")},
 		"transport/testdata/x": {Data: []byte("not Go")},
+		"internal/legacy/rsa.go": {
+			Data: []byte("// Package legacy is an old wire.\npackage legacy\n\nimport (\n\t_ \"crypto/rsa\"\n\n\t_ \"" + bigmodPath + "\"\n)\n"),
+		},
 		"internal/bench/go.mod": {
 			Data: []byte("module bench\n"),
 		},
@@ -92,6 +95,11 @@ func TestRulesBite(t *testing.T) {
 		{"1: yamux", "transport/guard.go", "package transport\n\nimport _ \"" + yamuxPath + "\"\n", ""},
 		{"1: yamux", "cmd/sealmux/a.go", "package main\n\nimport _ \"" + yamuxPath + "\"\n", ""},
 		{"1: crypto/rsa", "transport/conn.go", "package transport\n\nimport _ \"crypto/rsa\"\n", ""},
+		{"1: crypto/rsa", "internal/legacy/conn.go", "package legacy\n\nimport _ \"crypto/rsa\"\n", ""},
+		{"1: crypto/rsa", "rpc/a.go", "package rpc\n\nimport _ \"" + bigmodPath + "\"\n", ""},
+		{"1: internal/legacy in", "rpc/a.go", "package rpc\n\nimport _ \"" + module + "/internal/legacy\"\n", ""},
+		{"1: internal/legacy in", "internal/a/a.go", "package a\n\nimport _ \"" + module + "/internal/legacy\"\n", ""},
+		{"1: internal/legacy imports", "internal/legacy/conn.go", "package legacy\n\nimport _ \"" + module + "/rpc\"\n", ""},
 		{"1: pure", "transport/record.go", "package transport\n\nimport _ \"sync/atomic\"\n", ""},
 		{"1: pure", "rpc/check.go", "package rpc\n\nimport _ \"context\"\n", ""},
 		{"1: pure", "rpc/wire.go", "", ""},

@@ -19,8 +19,10 @@ type rule struct {
 var rules = []rule{
 	{"1: transport imports the standard library and yamux", transportImports},
 	{"1: yamux in transport/session.go alone", yamuxInOneFile},
-	{"1: crypto/rsa in transport/keys.go and handshake.go alone", rsaInTwoFiles},
+	{"1: crypto/rsa in transport/keys.go and handshake.go, and internal/legacy/rsa.go alone", rsaInFewFiles},
 	{"1: pure files import no net, time, sync, context", pureFiles},
+	{"1: internal/legacy in cmd/sealmux alone", legacyIsForTheTool},
+	{"1: internal/legacy imports the standard library and bigmod", legacyImports},
 	{"2: rpc imports the standard library and msgpack", rpcImports},
 	{"3: examples import nothing internal", examplesImports},
 	{"3: nobody imports cmd or examples", commandsAreLeaves},
@@ -35,6 +37,7 @@ var rules = []rule{
 const (
 	yamuxPath   = "github.com/hashicorp/yamux"
 	msgpackPath = "github.com/vmihailenco/msgpack/v5"
+	bigmodPath  = "filippo.io/bigmod"
 )
 
 // pure are the files that turn bytes into bytes and nothing else.
@@ -73,9 +76,23 @@ func yamuxInOneFile(t *tree) []string {
 		func(p string) bool { return !within(p, yamuxPath) })
 }
 
-func rsaInTwoFiles(t *tree) []string {
-	return t.imports(func(f *file) bool { return f.path != "transport/keys.go" && f.path != "transport/handshake.go" },
-		func(p string) bool { return p != "crypto/rsa" })
+// rsaFiles are the files that work with RSA keys. legacy's is for a wire with a padding that transport must never accept.
+var rsaFiles = []string{"transport/keys.go", "transport/handshake.go", "internal/legacy/rsa.go"}
+
+func rsaInFewFiles(t *tree) []string {
+	return t.imports(func(f *file) bool { return !slices.Contains(rsaFiles, f.path) },
+		func(p string) bool { return p != "crypto/rsa" && p != bigmodPath })
+}
+
+// legacyIsForTheTool keeps the insecure wire away from all but the command.
+func legacyIsForTheTool(t *tree) []string {
+	return t.imports(func(f *file) bool { return f.dir != "cmd/sealmux" },
+		func(p string) bool { return !within(p, module+"/internal/legacy") })
+}
+
+func legacyImports(t *tree) []string {
+	return t.imports(func(f *file) bool { return within(f.dir, "internal/legacy") },
+		func(p string) bool { return standard(p) || p == bigmodPath })
 }
 
 func pureFiles(t *tree) []string {
