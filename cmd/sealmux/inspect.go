@@ -94,7 +94,7 @@ func (i *inspector) file(ctx context.Context, name string) error {
 	source, err := openCapture(start, in)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the capture %s is damaged: %w; capture anew", name, err)
+		return fmt.Errorf("the capture %s is damaged: %w; capture anew", name, cutShort(err))
 	case source != nil:
 		return i.capture(ctx, name, source)
 	}

@@ -159,7 +159,7 @@ func TestInspectMissing(t *testing.T) {
 			"1  <-        0  end: the capture ends\n", "", exitDone},
 		{"the end of the handshake", session(t, 1700)[:4], hello + "1  ->     1528  end: the capture ends: the handshake was not over\n",
 			"1  <-        0  end: the capture ends\n", "", exitDone},
-		{"everything", session(t, 1400)[:3], "", "", "sealmux: -: 1 connection (192.0.2.1:40000 -> 192.0.2.2:7443) not shown: not sealmux\n" + none, exitFailed},
+		{"everything", session(t, 1400)[:3], "", "", "sealmux: -: 1 connection (192.0.2.1:40000 -> 192.0.2.2:7443) not shown: no message of sealmux at the beginning\n" + none, exitFailed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			out, errOut, code := inspected(bytes.NewReader(pcapOf(t, test.all)))
@@ -191,6 +191,21 @@ func TestInspectReset(t *testing.T) {
 	}
 }
 
+// An end that comes before anything of sealmux is shown behind it.
+func TestInspectEarlyEnd(t *testing.T) {
+	all := session(t, 1700)
+	for how, end := range map[string]segment{"FIN": {server: true, seq: add(serverSeq, 1), fin: true, ack: true}, "RST": {server: true, seq: add(serverSeq, 1), rst: true}} {
+		out, errOut, code := inspected(bytes.NewReader(pcapOf(t, slices.Concat(all[:2], []segment{end}, all[2:4]))))
+		lines := strings.Split(times.ReplaceAllString(out, "$1 "), "\n")
+		last := map[string]string{"FIN": "the capture ends", "RST": "the other side sent RST"}[how]
+		want := strings.Split(heading4+"1  <-        0  end: "+how+"\n"+clientSide, "\n")[:3]
+		want = append(want, "1  ->     1528  end: "+last+": the handshake was not over", "")
+		if !slices.Equal(lines, want) || errOut != "" || code != exitDone {
+			t.Errorf("exit code %d, %s%s\nwant %s", code, errOut, out, strings.Join(want, "\n"))
+		}
+	}
+}
+
 // A port that is used again is another connection; what comes late for the first is none.
 func TestInspectAgain(t *testing.T) {
 	all := session(t, 1400)
@@ -210,7 +225,7 @@ func TestInspectOthers(t *testing.T) {
 	out, errOut, code := inspected(bytes.NewReader(pcapOf(t, all)))
 	_, bySide := sides(out)
 	want := "sealmux: -: 7 connections (192.0.2.1:1 -> 192.0.2.2:7443, 192.0.2.1:2 -> 192.0.2.2:7443, 192.0.2.1:3 -> 192.0.2.2:7443, " +
-		"192.0.2.1:4 -> 192.0.2.2:7443, 192.0.2.1:5 -> 192.0.2.2:7443, …) not shown: not sealmux\n"
+		"192.0.2.1:4 -> 192.0.2.2:7443, 192.0.2.1:5 -> 192.0.2.2:7443, …) not shown: no message of sealmux at the beginning\n"
 	if bySide != [2]string{clientSide, serverSide} || errOut != want || code != exitDone {
 		t.Errorf("exit code %d, %s%s", code, errOut, out)
 	}

@@ -89,7 +89,7 @@ func (b *blocks) block() error {
 	default:
 		_, err := io.CopyN(io.Discard, b.in, rest)
 		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+			err = errCut // which the library does not take for the end of the file
 		}
 		return err
 	}

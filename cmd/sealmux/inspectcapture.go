@@ -19,7 +19,7 @@ const (
 	maxConnections = 10_000    // followed at a time
 	maxPacket      = 256 << 10 // bytes of one packet
 	maxPagesSide   = 512       // of 1,900 bytes, of one direction, that wait for what is missing before them
-	maxPages       = 32 << 10  // of all directions
+	maxPages       = 16 << 10  // of all directions: 32 MiB, and as much while the last of them are shown
 	maxNamed       = 5         // connections named in a note
 	// After so much time in the capture bytes that are missing are given up and, when no more connections can be followed,
 	// connections that were silent so long.
@@ -57,7 +57,7 @@ func openCapture(start []byte, in io.Reader) (packetSource, error) {
 	case pcap:
 		r, err := pcapgo.NewReader(in)
 		if err != nil {
-			return nil, cutShort(err)
+			return nil, err
 		}
 		r.SetSnaplen(min(r.Snaplen(), maxPacket))
 		return pcapSource{r}, nil
@@ -65,17 +65,19 @@ func openCapture(start []byte, in io.Reader) (packetSource, error) {
 		useful := newBlocks(in)
 		r, err := pcapgo.NewNgReader(useful, pcapgo.NgReaderOptions{WantMixedLinkType: true})
 		if err != nil {
-			return nil, cutShort(err)
+			return nil, err
 		}
 		return pcapngSource{r, useful}, nil
 	}
 	return nil, nil
 }
 
+var errCut = errors.New("it ends in the middle of a packet")
+
 // cutShort says in words that a file ended too early.
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("it ends in the middle of a packet")
+		return errCut
 	}
 	return err
 }
@@ -245,7 +247,7 @@ func (c *capture) note(out io.Writer, name string) {
 		fmt.Fprintf(out, "sealmux: %s: %s\n", quoted(name), fmt.Sprintf(format, args...))
 	}
 	if c.others.count > 0 {
-		say("%s not shown: not sealmux", &c.others)
+		say("%s not shown: no message of sealmux at the beginning", &c.others)
 	}
 	if c.midway.count > 0 {
 		say("%s not shown: the beginning is not in the capture; begin to capture before the client connects", &c.midway)

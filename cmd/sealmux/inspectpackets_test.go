@@ -98,7 +98,12 @@ func (s segment) packet(t testing.TB, link layers.LinkType, v6 bool) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(linkHeader(t, link, kind), b.Bytes()...)
+	packet := append(linkHeader(t, link, kind), b.Bytes()...)
+	const shortest = 60 // of Ethernet, which pads
+	if pad := shortest - len(packet); link == layers.LinkTypeEthernet && pad > 0 {
+		packet = append(packet, make([]byte, pad)...)
+	}
+	return packet
 }
 
 func linkHeader(t testing.TB, link layers.LinkType, kind layers.EthernetType) []byte {

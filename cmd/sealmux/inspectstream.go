@@ -49,6 +49,12 @@ type side struct {
 	lost  bool // its beginning was not captured
 	over  bool // dissected as far as can be
 	ended bool
+	early *early // its end, if it came before the connection was shown
+}
+
+type early struct {
+	how  string
+	when time.Time
 }
 
 // A chunk is what the assembler gave of a direction.
@@ -84,7 +90,7 @@ func (c *capture) New(net, ports gopacket.Flow, tcp *layers.TCP, ac reassembly.A
 func (n *connection) Accept(tcp *layers.TCP, _ gopacket.CaptureInfo, dir reassembly.TCPFlowDirection, next reassembly.Sequence,
 	_ *bool, _ reassembly.AssemblerContext) bool {
 	s := &n.sides[index(dir)]
-	s.rst = s.rst || tcp.RST
+	s.rst = s.rst || tcp.RST && next == reassembly.Sequence(tcp.Seq) // others are ignored, as TCP ignores them
 	if tcp.SYN {
 		n.began = true
 		if n.number == 0 {
@@ -125,7 +131,10 @@ func (n *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 }
 
 func (n *connection) take(part chunk) {
-	s := &n.sides[part.from]
+	s, other := &n.sides[part.from], &n.sides[1-part.from]
+	if s.ended {
+		return
+	}
 	if part.gap < 0 {
 		s.lost = true
 	}
@@ -138,7 +147,9 @@ func (n *connection) take(part chunk) {
 	switch {
 	case part.end && s.rst:
 		n.end(s, "rst", part.when)
-		n.end(&n.sides[1-part.from], "reset", part.when)
+		if n.number != 0 { // else the other may have begun, and is yet to be seen
+			n.end(other, "reset", part.when)
+		}
 	case part.end:
 		n.end(s, "fin", part.when)
 	}
@@ -186,6 +197,9 @@ func (n *connection) open() {
 	for i := range n.sides {
 		s := &n.sides[i].shownSide
 		s.show, s.number, s.client, s.start = n.capture.show, n.number, i == client, n.start
+		if end := n.sides[i].early; end != nil {
+			s.end(end.how, end.when)
+		}
 	}
 }
 
@@ -212,11 +226,12 @@ func (n *connection) end(s *side, how string, when time.Time) {
 	if s.stop != nil {
 		s.stop()
 	}
-	if n.number == 0 {
-		return
-	}
 	if s.lost {
 		s.at, s.err = transport.Part{}, errGap
+	}
+	if n.number == 0 {
+		s.early = &early{how, when}
+		return
 	}
 	s.shownSide.end(how, when)
 }
@@ -239,6 +254,9 @@ func (n *connection) complete() {
 		how = "open"
 	}
 	for i := range n.sides {
+		if n.sides[1-i].rst {
+			n.end(&n.sides[i], "reset", c.now)
+		}
 		n.end(&n.sides[i], how, c.now)
 	}
 	switch {
