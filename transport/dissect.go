@@ -13,7 +13,7 @@ import (
 // A Part is one message or record of one direction of a connection, as an onlooker sees it.
 type Part struct {
 	Kind       string  // "ClientHello" and so on, as SPEC.md names the messages of section 3, or "record"
-	FromClient bool    // which side sent it; each message tells, by its kind
+	FromClient bool    // which side sent it: the kind of the first message tells
 	Offset     int64   // of its first byte, from the beginning of the direction
 	Size       int     // bytes on the wire, its header included
 	Version    int     // that a handshake message names; 0 for a record, which names none
@@ -135,15 +135,15 @@ func (d *dissection) message(part Part, header []byte) (Part, error) {
 	if int(typ) < len(kinds) {
 		part.Kind = kinds[typ]
 	}
+	if d.last == 0 {
+		d.client = typ == typeClientHello || typ == typeKeyRequest || typ == typeResumeHello || typ == typeClientFinished
+		part.FromClient = d.client
+	}
 	switch {
 	case !d.due(typ):
 		return part, fmt.Errorf("%w: the message at offset %d, type %d, was not due", ErrHandshake, d.offset, typ)
 	case size > maxBody:
 		return part, fmt.Errorf("%w: the message at offset %d is longer than %d bytes (rule H2)", ErrHandshake, d.offset, maxMessage)
-	}
-	if d.last == 0 {
-		d.client = typ == typeClientHello || typ == typeKeyRequest || typ == typeResumeHello
-		part.FromClient = d.client
 	}
 	body := make([]byte, size)
 	if err := d.fill(&part, body); err != nil {
@@ -243,11 +243,8 @@ func publicFields(typ byte, body []byte) ([]Field, error) {
 		}
 		return []Field{{"server_key", m.keyID.String()}, {"protocol", string(m.protocol)}, {secret, len(m.secret)}}, nil
 	case typeServerHello:
-		m, err := parseServerHello(body)
-		if err != nil {
-			return nil, err
-		}
-		return []Field{{"sealed", len(m.sealed)}}, nil
+		_, err := parseServerHello(body)
+		return []Field{{"sealed", sealedHello}}, err
 	case typeClientFinished:
 		if len(body) < tagSize {
 			return nil, errMalformed

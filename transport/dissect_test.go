@@ -284,6 +284,9 @@ func TestDissectErrors(t *testing.T) {
 			if len(all) != test.parts || at.Kind != test.kind || !errors.Is(err, test.err) {
 				t.Errorf("%d parts, then %+v, %v", len(all), at, err)
 			}
+			if client := strings.Contains("ClientHello ResumeHello KeyRequest ClientFinished", at.Kind); test.parts == 0 && at.Kind != "" && at.FromClient != client {
+				t.Errorf("%s from the client: %v", at.Kind, at.FromClient)
+			}
 			if errors.Is(err, ErrVersion) && at.Version != 9 {
 				t.Errorf("version %d", at.Version)
 			}

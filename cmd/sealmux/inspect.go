@@ -46,7 +46,7 @@ func inspectCommand() *cobra.Command {
 			i := &inspector{in: cmd.InOrStdin(), notes: cmd.ErrOrStderr(), port: port,
 				show: &shower{out: cmd.OutOrStdout(), json: asJSON, all: all || asJSON}}
 			for _, name := range args {
-				if err := i.file(cmd.Context(), name); err != nil {
+				if err := i.file(cmd.Context(), name); err != nil || cmd.Context().Err() != nil {
 					return err
 				}
 			}
@@ -70,7 +70,7 @@ type inspector struct {
 
 // file shows one, of whatever kind it is. The end of ctx ends it in good order, as the file's end would.
 func (i *inspector) file(ctx context.Context, name string) error {
-	file, err := i.open(name)
+	file, err := i.open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -78,9 +78,9 @@ func (i *inspector) file(ctx context.Context, name string) error {
 	in := bufio.NewReaderSize(file, 64<<10)
 	start, err := in.Peek(4)
 	if len(start) >= 2 && start[0] == 0x1f && start[1] == 0x8b { // gzip
-		unzipped, err := gzip.NewReader(in)
-		if err != nil {
-			return fmt.Errorf("cannot read %s: it begins as gzip does, and is not: %w", name, err)
+		unzipped, zipErr := gzip.NewReader(in)
+		if zipErr != nil {
+			return fmt.Errorf("%s begins as gzip does, but is damaged: %w; capture anew", name, zipErr)
 		}
 		in = bufio.NewReaderSize(unzipped, 64<<10)
 		start, err = in.Peek(4)
@@ -101,9 +101,9 @@ func (i *inspector) file(ctx context.Context, name string) error {
 	return i.direction(name, in)
 }
 
-func (i *inspector) open(name string) (io.ReadCloser, error) {
+func (i *inspector) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if name == "-" {
-		return io.NopCloser(i.in), nil
+		return interruptible(ctx, i.in), nil
 	}
 	file, err := os.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -113,6 +113,18 @@ func (i *inspector) open(name string) (io.ReadCloser, error) {
 		return nil, unreadable(name, err)
 	}
 	return file, nil
+}
+
+// interruptible ends with ctx, though nothing can interrupt the read of a pipe: a goroutine of its own does that. It ends with the
+// input; where the command ends first, it ends with the process.
+func interruptible(ctx context.Context, in io.Reader) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, in)
+		w.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { w.Close() })
+	return r
 }
 
 func unreadable(name string, err error) error {
@@ -133,7 +145,9 @@ func (i *inspector) direction(name string, in io.Reader) error {
 		if side == nil {
 			side = &shownSide{show: i.show, number: i.show.file(name)}
 		}
-		side.client = part.FromClient
+		if part.Kind != "" {
+			side.from = sender(part.FromClient)
+		}
 		side.see(part, err, time.Time{})
 		if err != nil && !isDissected(err) {
 			return unreadable(name, err)
@@ -141,6 +155,13 @@ func (i *inspector) direction(name string, in io.Reader) error {
 	}
 	side.end("file", time.Time{})
 	return nil
+}
+
+func sender(client bool) string {
+	if client {
+		return "client"
+	}
+	return "server"
 }
 
 // isSealmux judges by the first thing that Dissect tells of a direction.

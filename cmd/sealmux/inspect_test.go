@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -349,4 +351,50 @@ func TestInspectCut(t *testing.T) {
 			t.Errorf("%s: not damaged at %d places", name, between)
 		}
 	}
+}
+
+// Packets are shown as they come, and an interrupt while there are none ends it in good order.
+func TestInspectInterrupted(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	ctx, interrupt := context.WithCancel(context.Background())
+	defer interrupt()
+	in, packets := io.Pipe()
+	shown := &waitedFor{whenFull: strings.Count(heading4+clientSide+serverSide, "\n") - 2, full: make(chan struct{})}
+	i := &inspector{in: in, notes: io.Discard, show: &shower{out: shown}}
+	done := make(chan error, 1)
+	go func() { done <- i.file(ctx, "-") }()
+	all := session(t, 1700)
+	capture := pcapOf(t, all[:len(all)-2])
+	if _, err := packets.Write(capture[:len(capture)-10]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := packets.Write(capture[len(capture)-10:]); err != nil {
+		t.Fatal(err)
+	}
+	<-shown.full
+	if _, err := packets.Write(capture[24:50]); err != nil { // a part of a packet
+		t.Fatal(err)
+	}
+	interrupt()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := strings.Count(shown.text.String(), " end: the capture ends, behind "); got != 2 {
+		t.Error(shown.text.String())
+	}
+	packets.Close()
+}
+
+// A waitedFor tells when so many lines were written, each in one piece.
+type waitedFor struct {
+	text     strings.Builder
+	whenFull int
+	full     chan struct{}
+}
+
+func (w *waitedFor) Write(b []byte) (int, error) {
+	if w.whenFull--; w.whenFull == 0 {
+		close(w.full)
+	}
+	return w.text.Write(b)
 }

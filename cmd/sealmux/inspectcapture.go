@@ -135,6 +135,10 @@ func (i *inspector) capture(ctx context.Context, name string, source packetSourc
 	switch {
 	case i.show.err != nil:
 		return i.show.err
+	case ctx.Err() != nil && i.show.count > before:
+		return nil // it may have been cut anywhere
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
 	case err != nil && i.show.count == before:
 		return fmt.Errorf("the capture %s is damaged: %w, and no connection of sealmux was found before that; capture anew", name, cutShort(err))
 	case err != nil:

@@ -120,7 +120,7 @@ func (s *shower) object(l *line) {
 type shownSide struct {
 	show   *shower
 	number int
-	client bool
+	from   string    // "client" or "server", nothing if that is not known
 	start  time.Time // of the connection
 
 	offset  int64 // behind what was dissected
@@ -150,7 +150,7 @@ func (s *shownSide) see(part transport.Part, err error, when time.Time) {
 		}
 	}
 	if s.show.json {
-		s.show.object(&line{Connection: s.number, Time: stamp(when), From: s.from(), Offset: &part.Offset, Kind: part.Kind, Size: part.Size,
+		s.show.object(&line{Connection: s.number, Time: stamp(when), From: s.from, Offset: &part.Offset, Kind: part.Kind, Size: part.Size,
 			Version: part.Version, Fields: part.Fields})
 		return
 	}
@@ -167,7 +167,7 @@ func (s *shownSide) see(part transport.Part, err error, when time.Time) {
 // end prints how the direction ended.
 func (s *shownSide) end(how string, when time.Time) {
 	if s.show.json {
-		l := &line{Connection: s.number, Time: stamp(when), From: s.from(), Offset: &s.offset, Kind: "end", End: how,
+		l := &line{Connection: s.number, Time: stamp(when), From: s.from, Offset: &s.offset, Kind: "end", End: how,
 			Records: s.records, RecordBytes: s.bytes}
 		if s.err != nil {
 			l.Error = s.fault()
@@ -193,10 +193,7 @@ func (s *shownSide) end(how string, when time.Time) {
 }
 
 func (s *shownSide) line(when time.Time, offset int64, rest string) {
-	arrow, since := "<-", ""
-	if s.client {
-		arrow = "->"
-	}
+	arrow, since := map[string]string{"client": "->", "server": "<-", "": "??"}[s.from], ""
 	if !when.IsZero() {
 		since = fmt.Sprintf("%10.6f  ", when.Sub(s.start).Seconds())
 	}
@@ -209,13 +206,6 @@ func stamp(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
-}
-
-func (s *shownSide) from() string {
-	if s.client {
-		return "client"
-	}
-	return "server"
 }
 
 // fault says in words what was found wrong.

@@ -163,28 +163,25 @@ func (n *connection) run(s *side, when time.Time) {
 	if s.next == nil {
 		s.next, s.stop = iter.Pull2(s.feed.parts)
 	}
-	for {
+	for !s.over {
 		part, err, ok := s.next()
 		switch {
 		case !ok:
 			s.over = true
+			continue
 		case err == errMore:
 			return
 		case n.number == 0 && isSealmux(part, err):
 			n.open()
 		}
-		if !ok || n.number == 0 && err != nil {
-			s.lost = errors.Is(err, errGap)
-			s.at, s.err, s.over = part, err, true
-		} else {
+		if n.number != 0 {
 			s.see(part, err, when)
-			s.over = err != nil
+		} else { // the other side may yet be sealmux's
+			s.at, s.err, s.lost = part, err, errors.Is(err, errGap)
 		}
-		if s.over {
-			s.stop()
-			return
-		}
+		s.over = err != nil
 	}
+	s.stop()
 }
 
 // open shows that there is a connection.
@@ -196,7 +193,7 @@ func (n *connection) open() {
 	n.number = n.capture.show.connection(n.address(client), n.address(1-client), n.start)
 	for i := range n.sides {
 		s := &n.sides[i].shownSide
-		s.show, s.number, s.client, s.start = n.capture.show, n.number, i == client, n.start
+		s.show, s.number, s.from, s.start = n.capture.show, n.number, sender(i == client), n.start
 		if end := n.sides[i].early; end != nil {
 			s.end(end.how, end.when)
 		}
@@ -293,7 +290,8 @@ var (
 	errStopped = errors.New("stopped")
 )
 
-// A feed is what Dissect reads of a direction: what there is of it, piece by piece. Missing bytes can be passed over, not read.
+// A feed is what Dissect reads of a direction: what there is of it, piece by piece. Missing bytes can be passed over, not read. It is
+// used by one goroutine at a time: the reader's, and the coroutine that this one waits for.
 type feed struct {
 	gap   int // bytes that are missing before data
 	data  []byte
