@@ -257,7 +257,7 @@ func TestDissectErrors(t *testing.T) {
 		"no message behind the first":   {[][]byte{hello, []byte("GET / HTTP/1.1\r\n\r\n")}, 1, "", ErrHandshake},
 		"type 0":                        {[][]byte{message(0, nil)}, 0, "", ErrHandshake},
 		"type 9":                        {[][]byte{message(9, nil)}, 0, "", ErrHandshake},
-		"too long":                      {[][]byte{message(typeClientHello, make([]byte, maxBody+1))}, 0, "ClientHello", ErrHandshake},
+		"too long":                      {[][]byte{message(typeClientHello, make([]byte, maxBody+1))[:messageHeader]}, 0, "ClientHello", ErrHandshake},
 		"finished first":                {[][]byte{finished}, 0, "ClientFinished", ErrHandshake},
 		"two hellos":                    {[][]byte{hello, hello}, 1, "ClientHello", ErrHandshake},
 		"resumed behind a hello":        {[][]byte{hello, resume}, 1, "ResumeHello", ErrHandshake},

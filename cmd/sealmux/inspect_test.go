@@ -193,6 +193,17 @@ func TestInspectReset(t *testing.T) {
 	}
 }
 
+// A RST that TCP would ignore is ignored, and what is captured behind a good one is not of the connection.
+func TestInspectResets(t *testing.T) {
+	all := session(t, 1400)
+	wholeSession(t, pcapOf(t, slices.Insert(slices.Clone(all), 5, segment{seq: 7, rst: true}, segment{server: true, seq: serverSeq - 9, rst: true})), heading4)
+	out, errOut, code := inspected(bytes.NewReader(pcapOf(t, slices.Insert(slices.Clone(all), 7, segment{seq: clientSeq + 1 + 1732, rst: true}))))
+	want := cut(serverSide, "1  <-     1149") + "1  <-     1149  end: the other side sent RST\n"
+	if _, bySide := sides(out); bySide[1] != want || errOut != "" || code != exitDone {
+		t.Errorf("exit code %d, %s%s", code, errOut, out)
+	}
+}
+
 // An end that comes before anything of sealmux is shown behind it.
 func TestInspectEarlyEnd(t *testing.T) {
 	all := session(t, 1700)
@@ -211,7 +222,7 @@ func TestInspectEarlyEnd(t *testing.T) {
 // A port that is used again is another connection; what comes late for the first is none.
 func TestInspectAgain(t *testing.T) {
 	all := session(t, 1400)
-	out, errOut, code := inspected(bytes.NewReader(pcapOf(t, slices.Concat(all, all[3:], all))), "--json")
+	out, errOut, code := inspected(bytes.NewReader(pcapOf(t, slices.Concat(all, all, all[3:]))), "--json")
 	if got := strings.Count(out, `"kind":"connection"`); got != 2 || errOut != "" || code != exitDone {
 		t.Errorf("%d connections, exit code %d, %s%s", got, code, errOut, out)
 	}
@@ -269,15 +280,57 @@ func TestInspectBounds(t *testing.T) {
 	if strings.Count(out, `"kind":"connection"`) != 101 || strings.Count(out, `"kind":"end","end":"dropped"`) != 200 {
 		t.Errorf("%.2000s", out)
 	}
-	// A gap is given up when more than so much waits behind it.
-	all = session(t, 1700)[:4]
-	all = append(all, pieces(false, clientSeq+1+1528, recordedBytes(t, "client.bin")[1528:1570], 100)...)
-	record := append([]byte{0x7f, 0xff}, make([]byte, 0x7fff)...)
-	behind := bytes.Repeat(record, 60)
-	all = append(all, pieces(false, clientSeq+1+1627, behind, 1800)...)
-	out, _, _ = inspected(bytes.NewReader(pcapOf(t, all)))
-	if want := "end: the capture ends, behind 61 records, 2.0 MB\n"; !strings.Contains(out, want) || !strings.Contains(out, "  … 51 records, 1.7 MB\n") {
-		t.Errorf("%.2000s", out)
+}
+
+// What waits behind missing bytes is bounded, for a direction and for all: then they are given up.
+func TestInspectWaiting(t *testing.T) {
+	rest := bytes.Repeat(append([]byte{0x7f, 0xff}, make([]byte, 0x7fff)...), 31) // about 1 MB
+	waiting := func(ports uint16) (all []segment) {
+		for port := range ports {
+			of := append(session(t, 1700)[:4], pieces(false, clientSeq+1+1528, recordedBytes(t, "client.bin")[1528:1570], 100)...)
+			of = append(of, pieces(false, clientSeq+1+1627, rest[:900_000], 1800)...)
+			for i := range of {
+				of[i].port = port + 1
+			}
+			all = append(all, of...)
+		}
+		return all
+	}
+	for _, test := range []struct {
+		capture []segment
+		most    int
+	}{
+		{append(waiting(1), pieces(false, clientSeq+1+1627+900_000, rest[900_000:], 1800)...), maxPagesSide},
+		{waiting(40), maxPages},
+	} {
+		if len(test.capture) < 1000 {
+			for i := range test.capture {
+				test.capture[i].port = 1
+			}
+		}
+		var out bytes.Buffer
+		c := newCapture(&shower{out: &out}, 0)
+		capture := pcapOf(t, test.capture)
+		source, err := openCapture(capture[:4], bytes.NewReader(capture))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.read(t.Context(), source); err != nil {
+			t.Fatal(err)
+		}
+		var used int
+		if _, err := fmt.Sscanf(c.assembler.Dump(), "pageCache: used: %d:", &used); err != nil || used > test.most {
+			t.Errorf("%d pages, want at most %d: %v", used, test.most, err)
+		}
+		if !strings.Contains(out.String(), "->     1627  record         32769 bytes") {
+			t.Errorf("nothing behind the missing bytes: %.2000s", out.String())
+		}
+		c.finish()
+	}
+	// What waits is shown at the end of the capture, at the latest.
+	out, _, _ := inspected(bytes.NewReader(pcapOf(t, waiting(1))))
+	if want := "cut in the middle of a record at offset 886390, 15,237 bytes into it\n"; !strings.Contains(out, want) || !strings.Contains(out, "->   296548  … 18 records, 589.8 kB\n") {
+		t.Errorf("%.3000s", out)
 	}
 }
 

@@ -45,6 +45,22 @@ func TestInspectBlocks(t *testing.T) {
 	order.PutUint32(large[20:], 1<<31) // more than the block has
 	damaged(slices.Concat(whole[:section], block(blockInterface, 20, 8), bytes.Repeat(large, 100_000)), "a packet of it is too long, ")
 
+	// Each packet has that much for itself, each section so many interfaces.
+	many := slices.Repeat(all, 400)
+	if _, errOut, code := inspected(bytes.NewReader(pcapngOf(t, layers.LinkTypeEthernet, false, many))); errOut != "" || code != exitDone {
+		t.Errorf("exit code %d, %s", code, errOut)
+	}
+	some := append(slices.Clone(whole[:section]), bytes.Repeat(block(blockInterface, 20, 8), maxInterfaces)...)
+	wholeSession(t, slices.Concat(some, some, whole), heading4)
+
+	// A pcap file may claim any length, too.
+	claims := pcapOf(t, all)
+	binary.LittleEndian.PutUint32(claims[16:], 1<<32-1)
+	wholeSession(t, claims, heading4)
+	binary.LittleEndian.PutUint32(claims[24+8:], 1<<30)
+	binary.LittleEndian.PutUint32(claims[24+12:], 1<<30)
+	damaged(claims, "capture length exceeds snap length")
+
 	order = binary.BigEndian
 	big := order.AppendUint16(order.AppendUint32(block(blockSection, 28, 0)[:8], 0x1a2b3c4d), 1)
 	big = order.AppendUint32(order.AppendUint64(append(big, 0, 0), 1<<64-1), 28)

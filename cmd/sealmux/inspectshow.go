@@ -126,7 +126,7 @@ type shownSide struct {
 	offset  int64 // behind what was dissected
 	records int64
 	bytes   int64 // of records
-	hidden  struct{ records, bytes int64 }
+	hidden  struct{ from, records, bytes int64 }
 	alerted bool
 	at      transport.Part // where err was found
 	err     error
@@ -144,7 +144,9 @@ func (s *shownSide) see(part transport.Part, err error, when time.Time) {
 		s.records++
 		s.bytes += int64(part.Size)
 		if !s.show.all && s.records > firstRecords {
-			s.hidden.records++
+			if s.hidden.records++; s.hidden.records == 1 {
+				s.hidden.from = part.Offset
+			}
 			s.hidden.bytes += int64(part.Size)
 			return
 		}
@@ -176,7 +178,7 @@ func (s *shownSide) end(how string, when time.Time) {
 		return
 	}
 	if s.hidden.records > 0 {
-		s.line(when, s.offset-s.hidden.bytes, fmt.Sprintf("… %s, %s", plural(s.hidden.records, "record"), sizeText(s.hidden.bytes)))
+		s.line(when, s.hidden.from, fmt.Sprintf("… %s, %s", plural(s.hidden.records, "record"), sizeText(s.hidden.bytes)))
 	}
 	words := map[string]string{"fin": "FIN", "rst": "RST", "reset": "the other side sent RST", "open": "the capture ends",
 		"dropped": "not followed further, since it was silent and there were too many connections",

@@ -79,8 +79,6 @@ func (c *capture) New(net, ports gopacket.Flow, tcp *layers.TCP, ac reassembly.A
 		}
 		return nil
 	}
-	delete(c.closed, f)
-	delete(c.closed, f.reverse())
 	c.order++
 	c.live[n] = true
 	return n
@@ -218,10 +216,7 @@ func (n *connection) end(s *side, how string, when time.Time) {
 	}
 	s.ended, s.feed.ended = true, true
 	if !s.over {
-		n.run(s, when)
-	}
-	if s.stop != nil {
-		s.stop()
+		n.run(s, when) // to its end
 	}
 	if s.lost {
 		s.at, s.err = transport.Part{}, errGap
