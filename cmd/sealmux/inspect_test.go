@@ -197,10 +197,18 @@ func TestInspectReset(t *testing.T) {
 func TestInspectResets(t *testing.T) {
 	all := session(t, 1400)
 	wholeSession(t, pcapOf(t, slices.Insert(slices.Clone(all), 5, segment{seq: 7, rst: true}, segment{server: true, seq: serverSeq - 9, rst: true})), heading4)
-	out, errOut, code := inspected(bytes.NewReader(pcapOf(t, slices.Insert(slices.Clone(all), 7, segment{seq: clientSeq + 1 + 1732, rst: true}))))
-	want := cut(serverSide, "1  <-     1149") + "1  <-     1149  end: the other side sent RST\n"
-	if _, bySide := sides(out); bySide[1] != want || errOut != "" || code != exitDone {
-		t.Errorf("exit code %d, %s%s", code, errOut, out)
+	for _, test := range []struct {
+		at   int // in the session
+		seq  uint32
+		want string
+	}{
+		{7, clientSeq + 1 + 1732, cut(serverSide, "1  <-     1149") + "1  <-     1149  end: the other side sent RST\n"},
+		{5, clientSeq + 1 + 1528, "1  <-        0  end: the other side sent RST\n"},
+	} {
+		out, errOut, code := inspected(bytes.NewReader(pcapOf(t, slices.Insert(slices.Clone(all), test.at, segment{seq: test.seq, rst: true}))))
+		if _, bySide := sides(out); bySide[1] != test.want || errOut != "" || code != exitDone {
+			t.Errorf("exit code %d, %s%s", code, errOut, out)
+		}
 	}
 }
 
