@@ -99,6 +99,6 @@
 //
 // # Reading order
 //
-// SPEC.md, messages.go, handshakeclient.go and handshakeserver.go, gate.go, turns.go, trust.go, revoke.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
+// SPEC.md, messages.go (and dissect.go, what an onlooker sees of them), handshakeclient.go and handshakeserver.go, gate.go, turns.go, trust.go, revoke.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
 // ending.go. Comments name the rules of SPEC.md: H for the handshake, K keys, R records, S streams.
 package transport

@@ -1,4 +1,5 @@
-// Command sealmux makes identities, serves the echo and talks to it over one encrypted connection.
+// Command sealmux makes identities, serves the echo and talks to it over one encrypted connection, and shows what an onlooker
+// sees of one.
 //
 // Its voice: data on stdout, all else on stderr. An error is one sentence that says what happened and what to
 // do, after "sealmux: "; a failure at run time prints no usage text. Exit codes: 0 done, 1 failed, 2 not
@@ -123,7 +124,7 @@ func newRoot() *cobra.Command {
 		return usageError{err.Error()}
 	})
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), versionCommand())
+	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), inspectCommand(), versionCommand())
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,14 @@ func TestMain(m *testing.M) {
 //	signal NAME INT|TERM CODE    signal that server, check its exit code, keep its output in NAME.out and NAME.err
 //	fake KIND                    listen as something else (see fakes), set $ADDR
 //	text FILE COUNT              write a line of so many bytes
+//	splice OUT (FILE FROM TO)... write these pieces of files, one behind the other; TO -1 is the end
+//
+// $CAPTURES is the folder testdata/captures.
 func TestScripts(t *testing.T) {
+	captures, err := filepath.Abs("testdata/captures")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -40,6 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[serversKey{}] = make(map[string]*process)
 			env.Setenv("GORACE", quickExit)
+			env.Setenv("CAPTURES", captures)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -48,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"signal": cmdSignal,
 			"fake":   cmdFake,
 			"text":   cmdText,
+			"splice": cmdSplice,
 		},
 	})
 }
@@ -149,6 +159,26 @@ func cmdText(ts *testscript.TestScript, neg bool, args []string) {
 	count, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Repeat("x", count)+"\n"), 0o600))
+}
+
+func cmdSplice(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args)%3 != 1 {
+		ts.Fatalf("usage: splice OUT (FILE FROM TO)...")
+	}
+	var all []byte
+	for piece := range slices.Chunk(args[1:], 3) {
+		data, err := os.ReadFile(ts.MkAbs(piece[0]))
+		ts.Check(err)
+		from, err := strconv.Atoi(piece[1])
+		ts.Check(err)
+		to, err := strconv.Atoi(piece[2])
+		ts.Check(err)
+		if to == -1 {
+			to = len(data)
+		}
+		all = append(all, data[from:to]...)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), all, 0o600))
 }
 
 // fakes are what may answer at an address instead of a sealmux server.

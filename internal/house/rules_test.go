@@ -42,7 +42,7 @@ const (
 
 // pure are the files that turn bytes into bytes and nothing else.
 var pure = []string{
-	"transport/messages.go", "transport/schedule.go", "transport/record.go",
+	"transport/messages.go", "transport/schedule.go", "transport/record.go", "transport/dissect.go",
 	"rpc/wire.go", "rpc/parse.go", "rpc/msgpack.go", "rpc/check.go",
 }
 
