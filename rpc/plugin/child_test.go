@@ -74,6 +74,8 @@ func beChild(mode string) int {
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		opts.StopTimeout = time.Hour
+	case "lingers":
+		defer time.Sleep(2 * lastWait) // main has things to do after Serve
 	case "host":
 		return beHost()
 	}

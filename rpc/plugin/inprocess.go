@@ -17,6 +17,9 @@ func InProcess(srv *rpc.Server, opts Options) (*Plugin, error) {
 		return nil, err
 	}
 	opts.Restarts = 0
+	if opts.Name == "" {
+		opts.Name = "in-process plug-in"
+	}
 	return start(context.Background(), opts, func(context.Context) (*run, error) { return inProcess(srv, opts), nil })
 }
 

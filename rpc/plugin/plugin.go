@@ -149,7 +149,11 @@ func (p *Plugin) supervise(r *run) {
 				p.finish(ErrStopped)
 				return
 			}
-			p.opts.Logger.Warn("plugin: ended", "error", err, "restarts", restarts)
+			level := slog.LevelWarn
+			if wanted {
+				level = slog.LevelInfo
+			}
+			p.opts.Logger.Log(context.Background(), level, "plugin: ended", "error", err, "restarts", restarts)
 			if wanted || p.opts.Restarts >= 0 && restarts >= p.opts.Restarts {
 				p.finish(err)
 				return

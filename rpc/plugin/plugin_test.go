@@ -227,6 +227,16 @@ func TestStopDrains(t *testing.T) {
 	wg.Wait()
 }
 
+func TestStopIsPatient(t *testing.T) {
+	p := mustStart(t, "lingers", Options{StopTimeout: patience})
+	p.mu.Lock()
+	r := p.current
+	p.mu.Unlock()
+	if err := p.Stop(testContext(t)); err != nil || !r.state.Success() {
+		t.Errorf("Stop: %v, and it ended with %v", err, r.state)
+	}
+}
+
 func TestStubborn(t *testing.T) {
 	got := make(chan string, 1)
 	p := mustStart(t, "stubborn", Options{RPC: asked(got), StopTimeout: 50 * time.Millisecond})
@@ -314,6 +324,35 @@ func TestLogs(t *testing.T) {
 	} {
 		if !strings.Contains(out.b.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.b.String())
+		}
+	}
+}
+
+// How long a start takes, to the first call's answer.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		p, err := Start(b.Context(), self("good"), Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := pid.Call(b.Context(), p.Client(), struct{}{}); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		p.Kill()
+		b.StartTimer()
+	}
+}
+
+func BenchmarkCall(b *testing.B) {
+	p, err := Start(b.Context(), self("good"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Kill()
+	for b.Loop() {
+		if _, err := pid.Call(b.Context(), p.Client(), struct{}{}); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

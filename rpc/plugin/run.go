@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
@@ -27,6 +28,7 @@ type run struct {
 	proc   *os.Process      // nil if it runs in this process
 	hangup func(asked bool) // ends its standard input, which ends it: asked is Stop, in good order
 	force  func(hard bool)  // asks process and children to end, or ends them
+	asked  atomic.Bool      // stop was called
 	exited chan struct{}    // the process has ended
 	state  *os.ProcessState
 	logs   tail
@@ -104,7 +106,7 @@ func (r *run) follow() {
 	case <-r.exited:
 	case <-r.ended:
 		r.hangup(false)
-		if !r.exits(lastWait) {
+		if !r.exits(lastWait) && !r.asked.Load() { // stop has more patience
 			r.force(true)
 		}
 		<-r.exited
@@ -179,6 +181,7 @@ func (r *run) wait() error {
 
 // stop lets the plug-in end, then makes it.
 func (r *run) stop(ctx context.Context, patience time.Duration) error {
+	r.asked.Store(true)
 	r.hangup(true)
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
