@@ -28,6 +28,7 @@ var (
 	version = rpc.Unary[struct{}, int]{Name: "version"}
 	relay   = rpc.Unary[string, string]{Name: "relay"}
 	child   = rpc.Unary[struct{}, int]{Name: "child"}
+	escape  = rpc.Unary[struct{}, int]{Name: "escape"}
 	die     = rpc.Unary[int, struct{}]{Name: "die"}
 	hang    = rpc.Unary[struct{}, struct{}]{Name: "hang"}
 	slow    = rpc.Unary[struct{}, string]{Name: "slow"}
@@ -95,6 +96,14 @@ func services() *rpc.Server {
 	child.Handle(srv, func(context.Context, struct{}) (int, error) {
 		cmd := exec.Command("sh", "-c", "trap '' TERM; while :; do sleep 60; done")
 		cmd.Stderr = os.Stderr // it holds the plug-in's own
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		return cmd.Process.Pid, nil
+	})
+	escape.Handle(srv, func(context.Context, struct{}) (int, error) {
+		cmd := exec.Command("sleep", "60")
+		cmd.Stderr, cmd.SysProcAttr = os.Stderr, &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {
 			return 0, err
 		}
