@@ -58,6 +58,12 @@ func beChild(mode string) int {
 		time.Sleep(time.Minute)
 	case "silent":
 		time.Sleep(time.Minute)
+	case "escapes":
+		cmd := exec.Command("sleep", "60")
+		cmd.Stdout, cmd.SysProcAttr = os.Stdout, &syscall.SysProcAttr{Setsid: true}
+		err := cmd.Start()
+		fmt.Fprintln(os.Stderr, "left", cmd.Process.Pid, err)
+		return 0
 	case "exits":
 		fmt.Fprintln(os.Stderr, "no licence")
 		return 3

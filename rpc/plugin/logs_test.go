@@ -5,6 +5,8 @@ package plugin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"syscall"
@@ -84,4 +86,21 @@ func TestEscapedChild(t *testing.T) {
 	if err := syscall.Kill(n, 0); err != nil {
 		t.Errorf("the child: %v", err)
 	}
+}
+
+// Nor does one that holds standard output keep Start waiting, when its parent has not answered.
+func TestEscapedChildOfNoPlugin(t *testing.T) {
+	since := time.Now()
+	_, err := Start(t.Context(), self("escapes"), Options{StartTimeout: 2 * time.Second})
+	if !errors.Is(err, ErrStartTimeout) || time.Since(since) > patience {
+		t.Errorf("after %v: %v", time.Since(since), err)
+	}
+	var n int
+	if _, text, _ := strings.Cut(err.Error(), `"left `); text != "" {
+		fmt.Sscan(text, &n)
+	}
+	if n == 0 {
+		t.Fatalf("no child: %v", err)
+	}
+	syscall.Kill(n, syscall.SIGKILL)
 }

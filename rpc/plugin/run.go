@@ -143,7 +143,11 @@ var errBroken = errors.New("it takes nothing from its host")
 
 // greet exchanges the two lines and makes the session. It ends with ctx.
 func (r *run) greet(ctx context.Context, l *link, p *pipes, out *bufio.Reader) (*transport.Session, error) {
-	stop := context.AfterFunc(ctx, func() { r.force(true) }) // which ends the reading, and the writing
+	stop := context.AfterFunc(ctx, func() {
+		r.force(true)
+		_ = p.stdin.SetWriteDeadline(time.Now()) // a child that left the group may hold the other ends
+		_ = p.stdout.SetReadDeadline(time.Now())
+	})
 	defer stop()
 	key, err := hostKey()
 	if err != nil {
