@@ -225,7 +225,7 @@ func TestIdleSessionHoldsNoBuffer(t *testing.T) {
 	for _, s := range []*Session{cs, ss} {
 		s.Close() // only then may the receiving half be looked at
 	}
-	if raw := rawConn(ss.conn.raw); raw == nil {
+	if newReadWait(ss.conn.raw, new(rxHalf)) == nil {
 		t.Skip("this system's connections are read with a buffer in hand")
 	}
 	var rx rxHalf
