@@ -83,6 +83,9 @@ func (s *handlerStream) run(m *method) error {
 	if m == nil || m.stream == nil {
 		return refuse(Unimplemented, notServed(m, "a stream"))
 	}
+	if err := sc.Err(); err != nil {
+		return refuse(CodeOf(err), "before the handler ran")
+	}
 	return chainStream(sc.ss.srv.opts.Interceptors, func(ctx context.Context, req *Request, inner MessageStream) error {
 		if !sc.reach() {
 			return errAnsweredCall

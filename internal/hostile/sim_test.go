@@ -230,6 +230,7 @@ func (w *world) servers(random *rand.Rand, over chan struct{}) {
 			return
 		}
 		srv := w.server()
+		defer srv.Shutdown(context.Background()) // of a closed one: waits for handlers that Close has left behind, before they are judged
 		served := make(chan error, 1)
 		go func() { served <- rpc.Serve(context.Background(), srv, l) }()
 		life := time.NewTimer(w.within(random, 30*time.Second))
