@@ -263,16 +263,6 @@ func flipped(at int) func([]byte) []byte {
 
 func cut(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:n] } }
 
-// both are two steps that the other side sees at once.
-func both(steps ...speech) speech {
-	return func(o *opponent) (all []byte) {
-		for _, step := range steps {
-			all = append(all, step(o)...)
-		}
-		return all
-	}
-}
-
 // A serverReply is a ServerHello; what is nil is as it should be.
 type serverReply struct {
 	params []byte                // sealed in it
