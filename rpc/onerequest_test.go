@@ -10,9 +10,11 @@ import (
 // it did not run. The code may be told by an interceptor, which did.
 func TestNotRunBeforeItsRequest(t *testing.T) {
 	seen := 0
+	var told error
 	around := Interceptor{Stream: func(ctx context.Context, req *Request, s MessageStream, next StreamFunc) error {
 		seen++
-		return next(ctx, req, s)
+		told = next(ctx, req, s)
+		return told
 	}}
 	for name, opts := range map[string]Options{"plain": {}, "intercepted": {Interceptors: []Interceptor{around}}} {
 		for _, c := range []struct {
@@ -43,6 +45,10 @@ func TestNotRunBeforeItsRequest(t *testing.T) {
 					synctest.Wait() // its goroutine waits for the request
 					c.send(s, srv)
 					_, err = s.Recv()
+					synctest.Wait()
+					if seen > 0 && (CodeOf(told) != c.code || OutcomeOf(told) != NotExecuted) {
+						t.Errorf("the interceptor was told %v, %v", told, OutcomeOf(told))
+					}
 					if ran || seen != len(opts.Interceptors) {
 						t.Errorf("ran: %v, interceptors called: %d", ran, seen)
 					}

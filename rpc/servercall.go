@@ -164,6 +164,11 @@ type refusal struct{ status *wireStatus }
 
 func (r *refusal) Error() string { return r.status.code.Error() + ": " + r.status.text }
 
+// Unwrap is for interceptors, which look with CodeOf and OutcomeOf.
+func (r *refusal) Unwrap() error {
+	return &Error{Code: r.status.code, Outcome: r.status.outcome, Message: r.status.text, Details: r.status.details}
+}
+
 func refuse(code Code, text string) error {
 	return &refusal{&wireStatus{code: code, outcome: NotExecuted, text: text}}
 }

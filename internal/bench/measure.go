@@ -131,7 +131,7 @@ func drive(callers int, d time.Duration, hist *hdrhistogram.Histogram, op func(c
 	for i := range callers {
 		wg.Go(func() {
 			own := hdrhistogram.New(1, int64(time.Minute), 2)
-			for !over.Load() {
+			for done := false; !done; done = over.Load() { // once at least, however short the time
 				start := time.Now()
 				if errs[i] = op(i); errs[i] != nil {
 					over.Store(true)
