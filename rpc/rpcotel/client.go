@@ -43,7 +43,7 @@ func Client(opts Options) rpc.Interceptor {
 				s.sent.Add(1)
 			}
 			// A caller may leave a stream to its context.
-			s.forget = context.AfterFunc(ctx, func() { s.over(context.Cause(ctx)) })
+			s.forget = context.AfterFunc(ctx, func() { s.tell(context.Cause(ctx)) })
 			return s, nil
 		},
 	}
@@ -125,5 +125,9 @@ func (s *clientStream) Close() error {
 
 func (s *clientStream) over(err error) {
 	s.forget()
+	s.tell(err)
+}
+
+func (s *clientStream) tell(err error) {
 	s.watch.end(err, false, clients, s.sent.Load(), s.received.Load())
 }
