@@ -9,9 +9,10 @@
 //	defer client.Close()
 //	reply, err := Get.Call(ctx, client, GetRequest{Key: "a"}) // as on an *rpc.Client
 //
-// Where the servers are a Resolver says: DNS, a List (Static), or one of another module, as rpc/cluster/etcd
-// and rpc/cluster/gossip are. Servers announce themselves with a Registrar: register when ready, deregister before the drain. A session is whatever Options.Dial makes. A Balancer
-// chooses among the endpoints that are in rotation: LeastLoaded, RoundRobin, ConsistentHash, or one of your own.
+// Where the servers are a Resolver says: DNS, a List (Static), or one of another module, as rpc/cluster/etcd and
+// rpc/cluster/gossip are. Servers announce themselves with a Registrar: register when ready, deregister before the drain. A
+// session is whatever Options.Dial makes. A Balancer chooses among the endpoints that are in rotation: LeastLoaded, RoundRobin,
+// ConsistentHash, or one of your own.
 //
 // # Promises
 //
