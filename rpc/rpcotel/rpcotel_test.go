@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -114,17 +115,20 @@ func methods(srv *rpc.Server) {
 func (f *fixture) told(t *testing.T, kind oteltrace.SpanKind) (trace.ReadOnlySpan, map[string]string) {
 	t.Helper()
 	var found trace.ReadOnlySpan
-	for _, span := range f.spans.Ended() {
-		if span.SpanKind() != kind {
-			continue
+	// That of a stream which was left to its context is ended by a goroutine of that: it may take its time.
+	for limit := time.Now().Add(20 * time.Second); found == nil; time.Sleep(time.Millisecond) {
+		for _, span := range f.spans.Ended() {
+			if span.SpanKind() != kind {
+				continue
+			}
+			if found != nil {
+				t.Fatalf("two spans of kind %v: %s and %s", kind, found.Name(), span.Name())
+			}
+			found = span
 		}
-		if found != nil {
-			t.Fatalf("two spans of kind %v: %s and %s", kind, found.Name(), span.Name())
+		if time.Now().After(limit) {
+			t.Fatalf("no span of kind %v", kind)
 		}
-		found = span
-	}
-	if found == nil {
-		t.Fatalf("no span of kind %v", kind)
 	}
 	values := make(map[string]string)
 	for _, kv := range found.Attributes() {
