@@ -3,6 +3,7 @@ package rpcotel
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -43,7 +44,7 @@ func Client(opts Options) rpc.Interceptor {
 				s.sent.Add(1)
 			}
 			// A caller may leave a stream to its context.
-			s.forget = context.AfterFunc(ctx, func() { s.tell(context.Cause(ctx)) })
+			s.forget = context.AfterFunc(ctx, func() { s.tell(ctx.Err()) }) // not its cause, which has no code
 			return s, nil
 		},
 	}
@@ -71,6 +72,9 @@ func (o *observer) carrying(ctx context.Context, req *rpc.Request) *rpc.Request 
 	all := maps.Clone(req.Header)
 	if all == nil {
 		all = make(rpc.Metadata, len(own))
+	}
+	for _, key := range o.opts.Propagator.Fields() {
+		delete(all, strings.ToLower(key)) // the caller's would go with another trace
 	}
 	maps.Copy(all, own)
 	size, values := 0, 0

@@ -8,7 +8,7 @@
 //
 // # What is told
 //
-// By the semantic conventions for RPC, version 1.43. A span is named after its method and has
+// By the semantic conventions for RPC, version 1.43. A span is named after its method, or "sealmux" if that is "_OTHER", and has
 //
 //	rpc.system.name            "sealmux"
 //	rpc.method                 the method; on a server "_OTHER" for one that it does not serve, and rpc.method_original

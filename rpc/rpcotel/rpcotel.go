@@ -39,6 +39,9 @@ const mostMethods = 500
 // other stands for methods that are not told apart (semantic conventions, rpc.method).
 const other = "_OTHER"
 
+// system is rpc.system.name, and the name of spans whose method is other.
+const system = "sealmux"
+
 // An observer is what the interceptors of one side share. Any number of goroutines use it.
 type observer struct {
 	opts   Options
@@ -64,7 +67,7 @@ func newObserver(opts Options, side string) *observer {
 	if opts.Propagator == nil {
 		opts.Propagator = propagation.TraceContext{}
 	}
-	opts.Attributes = append([]attribute.KeyValue{semconv.RPCSystemNameKey.String("sealmux")}, opts.Attributes...)
+	opts.Attributes = append([]attribute.KeyValue{semconv.RPCSystemNameKey.String(system)}, opts.Attributes...)
 	o := &observer{opts: opts, tracer: opts.TracerProvider.Tracer(scope), known: make(map[string]bool)}
 	for _, name := range opts.Methods {
 		o.known[name] = true
@@ -151,6 +154,7 @@ func (w *watch) end(err error, panicked bool, failed func(rpc.Code) bool, sent, 
 			list = append(list, semconv.ErrorTypeKey.String(kind), attribute.String("sealmux.outcome", outcome.String()))
 		}
 		if name != w.method {
+			w.span.SetName(system)
 			w.span.SetAttributes(semconv.RPCMethodOriginalKey.String(w.method))
 		}
 		w.span.SetAttributes(list[len(w.o.opts.Attributes):]...)

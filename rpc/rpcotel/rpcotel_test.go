@@ -289,6 +289,51 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Why a context ended is not the code of the stream that it ends.
+func TestStreamLeftToCause(t *testing.T) {
+	f := watched(t, methods, Options{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if _, err := forget.Open(ctx, f.client); err != nil {
+		t.Fatal(err)
+	}
+	cancel(errors.New("a cause"))
+	f.close()
+	if _, values := f.told(t, oteltrace.SpanKindClient); values["rpc.response.status_code"] != "Canceled" || values["error.type"] != "Canceled" {
+		t.Error(values)
+	}
+}
+
+// A tracestate that the caller has set belongs to another traceparent than the span's.
+func TestForeignTracestate(t *testing.T) {
+	var state, parent string
+	f := watched(t, func(srv *rpc.Server) {
+		greet.Handle(srv, func(ctx context.Context, _ string) (string, error) {
+			header := rpc.InfoFrom(ctx).Header()
+			state, parent = header.Get("tracestate"), header.Get("traceparent")
+			return "", nil
+		})
+	}, Options{})
+	if _, err := greet.Call(rpc.WithHeader(t.Context(), "tracestate", "old=1"), f.client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if state != "" || parent == "" {
+		t.Errorf("tracestate %q, traceparent %q", state, parent)
+	}
+}
+
+// The span of a method that is not told apart has a bounded name too.
+func TestOtherSpanName(t *testing.T) {
+	f := watched(t, func(*rpc.Server) {}, Options{Methods: []string{"greet"}}) // the echo: it serves any name
+	if _, err := rpc.Call[string](t.Context(), f.client, "a stranger's", "x"); err != nil {
+		t.Fatal(err)
+	}
+	f.close()
+	span, values := f.told(t, oteltrace.SpanKindServer)
+	if span.Name() != system || values["rpc.method"] != other || values["rpc.method_original"] != "a stranger's" {
+		t.Errorf("%s: %v", span.Name(), values)
+	}
+}
+
 func TestMeasurements(t *testing.T) {
 	f := watched(t, methods, Options{Methods: []string{"greet"}})
 	var callers sync.WaitGroup

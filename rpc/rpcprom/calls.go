@@ -49,7 +49,7 @@ func (m *Metrics) Client() rpc.Interceptor {
 				s.sent.Inc()
 			}
 			// A caller may leave a stream to its context.
-			s.forget = context.AfterFunc(ctx, func() { s.count(context.Cause(ctx), false) })
+			s.forget = context.AfterFunc(ctx, func() { s.count(ctx.Err(), false) }) // its cause has no code
 			return s, nil
 		},
 	}

@@ -103,11 +103,11 @@ func TestCalls(t *testing.T) {
 	sum.Call(ctx, client, func(yield func(int) bool) { _ = yield(1) && yield(2) })
 	given, _ := forget.Open(ctx, client)
 	given.Close()
-	left, cancel := context.WithCancel(ctx)
+	left, cancel := context.WithCancelCause(ctx)
 	if _, err := forget.Open(left, client); err != nil {
 		t.Error(err)
 	}
-	cancel()
+	cancel(errors.New("a cause of its own"))
 	closed()
 	for range 1000 { // a stream that was left to its context is counted by a goroutine of that
 		if testutil.ToFloat64(m.client.inFlight) == 0 {
