@@ -27,7 +27,8 @@
 // code is Canceled or DeadlineExceeded. Connections (OpenConn) have no spans: what goes over them is not known here.
 //
 // The trace context goes with the header, as traceparent and tracestate (W3C), unless there is no room left in that. A server takes
-// what its client says: it is as trustworthy as the client, and is used for nothing but the span's parent.
+// what its client says, whether to sample included: it is as trustworthy as the client. Where clients are strangers, set a sampler
+// that does not follow a remote parent.
 //
 // What a stranger calls must not fill a server's memory with names: a server tells Options.Methods apart or, if there are none named,
 // the first 500 that it did not refuse as Unimplemented.

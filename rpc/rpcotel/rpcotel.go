@@ -148,8 +148,11 @@ func (w *watch) end(err error, panicked bool, failed func(rpc.Code) bool, sent, 
 		list = append(list, semconv.RPCResponseStatusCodeKey.String(code.String()))
 		if err != nil || panicked {
 			outcome := rpc.OutcomeOf(err)
-			if panicked || w.handler && outcome != rpc.NotExecuted { // whatever another server has said
+			switch {
+			case w.handler && (panicked || outcome != rpc.NotExecuted): // whatever another server has said
 				outcome = rpc.Executed
+			case panicked: // an interceptor within this one: it may have called next
+				outcome = rpc.OutcomeUnknown
 			}
 			list = append(list, semconv.ErrorTypeKey.String(kind), attribute.String("sealmux.outcome", outcome.String()))
 		}

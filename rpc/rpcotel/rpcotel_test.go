@@ -182,6 +182,25 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
+// A client's interceptor that panics has perhaps sent the call, perhaps not.
+func TestInterceptorPanics(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	ours := Client(Options{TracerProvider: trace.NewTracerProvider(trace.WithSpanProcessor(spans))})
+	a, b := rpc.Pipe()
+	defer b.Close()
+	client := rpc.NewClient(a, rpc.Options{Interceptors: []rpc.Interceptor{ours,
+		{Unary: func(context.Context, *rpc.Request, rpc.UnaryFunc) (*rpc.Response, error) { panic("within") }}}})
+	defer client.Close()
+	func() {
+		defer func() { recover() }()
+		greet.Call(t.Context(), client, "x")
+	}()
+	f := &fixture{spans: spans}
+	if _, values := f.told(t, oteltrace.SpanKindClient); values["error.type"] != "panic" || values["sealmux.outcome"] != "unknown" {
+		t.Error(values)
+	}
+}
+
 // What never reached a handler has no server's span, and a client's that says so.
 func TestNotServed(t *testing.T) {
 	f := watched(t, methods, Options{})

@@ -29,7 +29,8 @@
 //	sealmux_cluster_endpoint_{in_flight,latency_seconds,sessions_total}       service, endpoint
 //
 // Every label but method and endpoint has a fixed set of values. What a stranger calls must not fill a server's memory with series: a
-// server tells Options.Methods apart or, if there are none named, the first 500 that it served; all others are "_OTHER". An
+// server tells Options.Methods apart or, if there are none named, the first 500 that it served; all others are "_OTHER". On a server that
+// serves any name, name them. A client's methods are its program's own: one that passes strangers' names on has a series for each. An
 // endpoint is one of the cluster.Client's subset.
 //
 // outcome is what the other side of the call may believe (rpc.Outcome); on a server "not executed" or "executed". A stream that its
