@@ -56,8 +56,9 @@ func callCommand() *cobra.Command {
 
 func listCommand() *cobra.Command {
 	var d dialer
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] ADDR [PREFIX]",
+		Use:     "list --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] [--json] ADDR [PREFIX]",
 		Short:   "List a server's methods and the shapes of their messages",
 		Example: "  sealmux list --server-key server/public.pem 127.0.0.1:7443",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -74,14 +75,19 @@ func listCommand() *cobra.Command {
 			if len(args) == 2 {
 				prefix = args[1]
 			}
-			return list(cmd.Context(), &d, args[0], prefix, cmd.OutOrStdout())
+			print := printMethods
+			if asJSON {
+				print = printMethodsJSON
+			}
+			return list(cmd.Context(), &d, args[0], prefix, cmd.OutOrStdout(), print)
 		},
 	}
 	d.addFlags(cmd)
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func list(ctx context.Context, d *dialer, addr, prefix string, out io.Writer) error {
+func list(ctx context.Context, d *dialer, addr, prefix string, out io.Writer, print func(io.Writer, *rpc.Description) error) error {
 	link, err := d.dial(ctx, addr)
 	if err != nil {
 		return err
@@ -91,6 +97,28 @@ func list(ctx context.Context, d *dialer, addr, prefix string, out io.Writer) er
 	if err != nil {
 		return err
 	}
+	return print(out, methods)
+}
+
+func printMethodsJSON(out io.Writer, methods *rpc.Description) error {
+	for _, m := range methods.Methods {
+		line := struct {
+			Name    string `json:"name"`
+			Form    string `json:"form"`
+			Request string `json:"request,omitempty"`
+			Reply   string `json:"reply,omitempty"`
+		}{Name: m.Name, Form: m.Form}
+		if m.Form != "conn" {
+			line.Request, line.Reply = methods.String(m.Request), methods.String(m.Reply)
+		}
+		if err := printJSON(out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printMethods(out io.Writer, methods *rpc.Description) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, m := range methods.Methods {
 		request, reply := "", ""
@@ -301,7 +329,7 @@ func (c *caller) failed(ctx context.Context, err error) error {
 		return err
 	}
 	if e.Code == rpc.Unimplemented && e.Outcome == rpc.NotExecuted {
-		return fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has", c.link.addr, c.method.Name)
+		return withCode(callCode(e.Code), fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has", c.link.addr, c.method.Name))
 	}
-	return fmt.Errorf("%s failed: %v: %s", c.method.Name, e.Code.String(), e.Message)
+	return withCode(callCode(e.Code), fmt.Errorf("%s failed: %v: %s", c.method.Name, e.Code.String(), e.Message))
 }

@@ -97,12 +97,12 @@ func TestCallAndList(t *testing.T) {
 			`{"Key":"a","value":"AQI=","at":"2026-01-02T03:04:05.000000006Z","Count":255}` + "\n", ""},
 		"from a file":    {[]string{addr, "kv.Get", "@" + file}, "", 0, `{"Key":"from file","value":null,"Count":1}` + "\n", ""},
 		"from input":     {[]string{addr, "kv.Get", "-"}, `{"Key":"x"}`, 0, `{"Key":"x","value":null,"Count":1}` + "\n", ""},
-		"an error":       {[]string{addr, "kv.Get"}, "", 1, "", "sealmux: kv.Get failed: NotFound: no key [2J\n"},
+		"an error":       {[]string{addr, "kv.Get"}, "", 64 + 5, "", "sealmux: kv.Get failed: NotFound: no key [2J\n"},
 		"wrong field":    {[]string{addr, "kv.Get", `{"Kee":1}`}, "", 1, "", "Key"},
 		"out of range":   {[]string{addr, "kv.Get", `{"Count":256}`}, "", 1, "", "request.Count"},
 		"bad JSON":       {[]string{addr, "kv.Get", `{`}, "", 1, "", "sealmux: "},
 		"no such file":   {[]string{addr, "kv.Get", "@" + file + "x"}, "", 1, "", "there is no file"},
-		"no such method": {[]string{addr, "kv.Got", "1"}, "", 1, "", "has no method kv.Got; sealmux list shows"},
+		"no such method": {[]string{addr, "kv.Got", "1"}, "", 64 + 12, "", "has no method kv.Got; sealmux list shows"},
 		"server stream":  {[]string{addr, "kv.List", "2"}, "", 0, `{"Key":"k","value":null,"Count":0}` + "\n" + `{"Key":"k","value":null,"Count":1}` + "\n", ""},
 		"client stream":  {[]string{addr, "kv.Load", "-"}, "{}\n\n{\"Key\":\"b\"}\n", 0, "2\n", ""},
 		"bad line":       {[]string{addr, "kv.Load", "-"}, "{}\n{\"No\":1}\n", 1, "", "line 2: "},
@@ -133,6 +133,11 @@ func TestCallAndList(t *testing.T) {
 		"kv.Load  client stream  item{Key text, value binary, at time, Count uint8}  -> int64\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+	out.Reset()
+	if code := run([]string{"list", "--json", "--server-key", key, addr, "kv.Lis"}, nil, &out, &errOut); code != 0 ||
+		out.String() != `{"name":"kv.List","form":"server stream","request":"int64","reply":"item{Key text, value binary, at time, Count uint8}"}`+"\n" {
+		t.Error(code, out.String())
 	}
 	if code := run([]string{"list", "--server-key", hiddenKey, hidden}, nil, &out, &errOut); code != 1 || !strings.Contains(errOut.String(), "does not tell its methods") {
 		t.Error(code, errOut.String())

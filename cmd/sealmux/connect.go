@@ -150,26 +150,42 @@ func (l *link) where() string         { return l.addr }
 func (l *link) done() <-chan struct{} { return l.session.Done() }
 
 func (l *link) ended() error {
-	return fmt.Errorf("the session with %s is over: %s; connect again", l.addr, plain(l.session.Err()))
+	return lost("the session with %s is over: %s; connect again", l.addr, plain(l.session.Err()))
 }
 
 // dialError says in one sentence why there is no session, and what helps.
 func (d *dialer) dialError(ctx context.Context, addr string, config *transport.Config, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case errors.Is(err, transport.ErrServerKey), errors.Is(err, transport.ErrUnauthorized), errors.Is(err, transport.ErrClientKeyRequired):
+		return withCode(exitIdentity, identityError(addr, config, err))
+	}
+	return withCode(exitConnect, d.noSession(addr, err))
+}
+
+var errInterrupted = errors.New("interrupted")
+
+func identityError(addr string, config *transport.Config, err error) error {
 	if wrong, ok := errors.AsType[*transport.ServerKeyError](err); ok {
 		return fmt.Errorf("the server at %s offers the key %v, not one named with --server-key; only if its owner confirms that key, name it",
 			addr, wrong.Offered)
 	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Errorf("cannot find the host of %s; check the name", addr)
-	}
 	switch {
-	case ctx.Err() != nil:
-		return errors.New("interrupted")
 	case errors.Is(err, transport.ErrUnauthorized):
 		return fmt.Errorf("the server at %s does not admit the key %v; have its public half put into the server's --authorized-keys folder",
 			addr, config.Keys[0].Fingerprint())
 	case errors.Is(err, transport.ErrClientKeyRequired):
 		return fmt.Errorf("the server at %s admits only clients it knows; name your private key with --key FILE", addr)
+	}
+	return fmt.Errorf("the server at %s is not the one named with --server-key: %s", addr, plain(err))
+}
+
+func (d *dialer) noSession(addr string, err error) error {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Errorf("cannot find the host of %s; check the name", addr)
+	}
+	switch {
 	case errors.Is(err, transport.ErrNotSealmux):
 		return fmt.Errorf("what answers at %s does not speak sealmux; check the address and the port", addr)
 	case errors.Is(err, transport.ErrVersion):
@@ -187,7 +203,11 @@ func (d *dialer) dialError(ctx context.Context, addr string, config *transport.C
 // A lostError is the end of a session: no further call on it can succeed.
 type lostError struct{ error }
 
-func lost(format string, args ...any) error { return lostError{fmt.Errorf(format, args...)} }
+func (e lostError) Unwrap() error { return e.error }
+
+func lost(format string, args ...any) error {
+	return lostError{withCode(exitConnect, fmt.Errorf(format, args...))}
+}
 
 // callError says in one sentence why a call failed, with a lostError if no other can succeed.
 func (l *link) callError(ctx context.Context, err error) error {
@@ -195,7 +215,7 @@ func (l *link) callError(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return errors.New("interrupted")
+		return errInterrupted
 	case errors.Is(err, rpc.ErrDraining):
 		return lost("the server at %s is shutting down and takes no new calls; connect again later", l.addr)
 	case errors.Is(err, rpc.Unavailable):
@@ -203,9 +223,9 @@ func (l *link) callError(ctx context.Context, err error) error {
 	case errors.Is(err, rpc.ErrTooLarge):
 		return fmt.Errorf("the text is longer than a call carries (%d bytes); send it in pieces", rpc.DefaultMaxMessage)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no reply from %s within %v; allow more with --timeout", l.addr, l.timeout)
+		return withCode(exitConnect, fmt.Errorf("no reply from %s within %v; allow more with --timeout", l.addr, l.timeout))
 	}
-	return fmt.Errorf("the server at %s refused the call: %s", l.addr, plain(err))
+	return withCode(callCode(rpc.CodeOf(err)), fmt.Errorf("the server at %s refused the call: %s", l.addr, plain(err)))
 }
 
 // keyError says what is wrong with a key file or folder that a flag names.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -85,10 +84,19 @@ func (w *oldWire) announce(out, errOut io.Writer) error {
 	if w == nil {
 		return nil
 	}
-	fmt.Fprintf(errOut, "warning: --legacy-listen is insecure: %s, no proof of the server, and everybody is admitted, whatever --authorized-keys says; "+
-		"stop using it once the clients have moved\n", insecurities(w.key.Bits()))
-	_, err := fmt.Fprintf(out, "legacy on %s key %s\n", w.listener.Addr(), transport.Fingerprint(w.key.Fingerprint()))
+	w.warn(errOut)
+	addr, key := w.where()
+	_, err := fmt.Fprintf(out, "legacy on %s key %s\n", addr, key)
 	return err
+}
+
+func (w *oldWire) warn(errOut io.Writer) {
+	fmt.Fprintf(errOut, "%s --legacy-listen is insecure: %s, no proof of the server, and everybody is admitted, whatever --authorized-keys says; "+
+		"stop using it once the clients have moved\n", newStyle(errOut).yellow("warning:"), insecurities(w.key.Bits()))
+}
+
+func (w *oldWire) where() (addr, key string) {
+	return w.listener.Addr().String(), transport.Fingerprint(w.key.Fingerprint()).String()
 }
 
 // serve serves the old wire from the server's own handlers: each message is a call, with all that a call meets there. They all come over
@@ -180,7 +188,8 @@ func (d *dialer) connect(ctx context.Context, addr string, errOut io.Writer) (ta
 	if err != nil {
 		return nil, keyError("--server-key", d.serverKeys[0], err)
 	}
-	fmt.Fprintf(errOut, "warning: --legacy is insecure: %s, no proof of the server; stop using it once the server has moved\n", insecurities(key.Bits()))
+	fmt.Fprintf(errOut, "%s --legacy is insecure: %s, no proof of the server; stop using it once the server has moved\n",
+		newStyle(errOut).yellow("warning:"), insecurities(key.Bits()))
 	bounded, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	client, err := legacy.Dial(bounded, "tcp", addr, key)
@@ -191,19 +200,14 @@ func (d *dialer) connect(ctx context.Context, addr string, errOut io.Writer) (ta
 }
 
 func (d *dialer) legacyDialError(ctx context.Context, addr string, err error) error {
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Errorf("cannot find the host of %s; check the name", addr)
-	}
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
 	case ctx.Err() != nil:
-		return errors.New("interrupted")
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nothing listens at %s; start the server or check the address", addr)
+		return errInterrupted
 	case isNet && timeout.Timeout():
-		return fmt.Errorf("no connection to %s within %v; check the address, or allow more with --timeout", addr, d.timeout)
+		return withCode(exitConnect, fmt.Errorf("no connection to %s within %v; check the address, or allow more with --timeout", addr, d.timeout))
 	}
-	return fmt.Errorf("cannot connect to %s: %s", addr, plain(err))
+	return withCode(exitConnect, d.noSession(addr, err))
 }
 
 // An oldLink is a connection over the old wire.
@@ -221,7 +225,7 @@ func (l *oldLink) echo(ctx context.Context, text string) (string, error) {
 	case err == nil:
 		return reply, nil
 	case ctx.Err() != nil:
-		return "", errors.New("interrupted")
+		return "", errInterrupted
 	case errors.Is(err, legacy.ErrTooLong) && len(text) > legacy.MaxText:
 		return "", fmt.Errorf("the text is longer than the old wire carries (%d bytes); send it in pieces", legacy.MaxText)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -237,5 +241,5 @@ func (l *oldLink) done() <-chan struct{} { return l.client.Done() }
 func (l *oldLink) close()                { l.client.Close() }
 
 func (l *oldLink) ended() error {
-	return fmt.Errorf("the connection to %s is over: %s; connect again", l.addr, plain(l.client.Err()))
+	return lost("the connection to %s is over: %s; connect again", l.addr, plain(l.client.Err()))
 }

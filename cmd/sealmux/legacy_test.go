@@ -169,7 +169,7 @@ func TestLegacyReplLosesServer(t *testing.T) {
 	}
 	server.cmd.Process.Signal(syscall.SIGTERM)
 	server.ends(t, exitDone, "draining: ")
-	repl.ends(t, exitFailed, "sealmux: the connection to "+addr+" is over: the server ended the connection; connect again\n")
+	repl.ends(t, exitConnect, "sealmux: the connection to "+addr+" is over: the server ended the connection; connect again\n")
 }
 
 // TestLegacyLeaksNothing runs serve and its clients in this process.

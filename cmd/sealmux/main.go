@@ -2,13 +2,13 @@
 // sees of one.
 //
 // Its voice: data on stdout, all else on stderr. An error is one sentence that says what happened and what to
-// do, after "sealmux: "; a failure at run time prints no usage text. Exit codes: 0 done, 1 failed, 2 not
-// understood. The first SIGINT or SIGTERM ends a command in good order, a second one at once.
+// do, after "sealmux: "; a failure at run time prints no usage text. Colour on a terminal only, and never with NO_COLOR.
+// Exit codes: 0 done, 1 failed, 2 not understood, 3 no session or no answer in time, 4 an identity was refused, 64 and
+// the code of an error of a call. The first SIGINT or SIGTERM ends a command in good order, a second one at once.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,13 +22,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealmux/sealmux/transport"
-)
-
-// The exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 func main() {
@@ -45,15 +38,14 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errOut)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return exitDone
+	if err != nil {
+		hint := ""
+		if exitCode(err) == exitUsage {
+			hint = "; see " + cmd.CommandPath() + " --help"
+		}
+		fmt.Fprintf(errOut, "%s %s%s\n", newStyle(errOut).red("sealmux:"), oneLine(err), hint)
 	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintf(errOut, "sealmux: %s; see %s --help\n", oneLine(err), cmd.CommandPath())
-		return exitUsage
-	}
-	fmt.Fprintf(errOut, "sealmux: %s\n", oneLine(err))
-	return exitFailed
+	return exitCode(err)
 }
 
 // untilSignal returns a context that the first SIGINT or SIGTERM ends. By then the second has its usual effect again, which
@@ -75,15 +67,6 @@ func untilSignal() (ctx context.Context, stop func()) {
 		cancel()
 		<-ended
 	}
-}
-
-// A usageError is a command line that cannot be carried out, whatever the state of the world.
-type usageError struct{ text string }
-
-func (e usageError) Error() string { return e.text }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Sprintf(format, args...)}
 }
 
 // oneLine keeps what a peer put into an error from moving the cursor or forging a second line.
@@ -110,6 +93,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRunE:          func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("no command given")
@@ -123,6 +107,7 @@ func newRoot() *cobra.Command {
 		}
 		return usageError{err.Error()}
 	})
+	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), inspectCommand(), versionCommand())
 	return root
@@ -155,7 +140,8 @@ func helpCommand() *cobra.Command {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version and the algorithms",
 		Example: "  sealmux version",
@@ -165,11 +151,21 @@ func versionCommand() *cobra.Command {
 			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 				version = info.Main.Version
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "sealmux %s %s %s/%s\n%s\n",
-				version, runtime.Version(), runtime.GOOS, runtime.GOARCH, transport.Suite)
+			platform := runtime.GOOS + "/" + runtime.GOARCH
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), struct {
+					Version  string `json:"version"`
+					Go       string `json:"go"`
+					Platform string `json:"platform"`
+					Suite    string `json:"suite"`
+				}{version, runtime.Version(), platform, transport.Suite})
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "sealmux %s %s %s\n%s\n", version, runtime.Version(), platform, transport.Suite)
 			return err
 		},
 	}
+	addJSON(cmd, &asJSON)
+	return cmd
 }
 
 func noArgs(_ *cobra.Command, args []string) error {

@@ -37,7 +37,7 @@ func newServer(t *testing.T) (server *process, addr, public string) {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p, err := startProcess(".", args...)
+	p, err := startProcess(".", nil, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestReplLosesServer(t *testing.T) {
 		}
 		server.cmd.Process.Signal(c.signal)
 		server.ends(t, c.code, "")
-		repl.ends(t, exitFailed, c.says)
+		repl.ends(t, exitConnect, c.says)
 		if lines := strings.Count(repl.stderr.String(), "\n"); lines != 1 {
 			t.Errorf("%v: the repl wrote %d lines, want 1: %s", c.signal, lines, repl.stderr.String())
 		}
@@ -194,11 +194,11 @@ func TestLeaksNothing(t *testing.T) {
 	if got := tool(exitDone, "a\nb", "repl", "--server-key", print, addr); strings.Count(got, "\n") != 2 {
 		t.Errorf("repl printed %q", got)
 	}
-	tool(exitFailed, "", "send", "--server-key", "SHA256:"+strings.Repeat("A", 43), addr, "a")
+	tool(exitIdentity, "", "send", "--server-key", "SHA256:"+strings.Repeat("A", 43), addr, "a")
 
 	// Once a method is registered the echo is refused, call by call, and nothing else changes.
 	server.HandleRaw("other", rpc.Echo)
-	tool(exitFailed, "", "send", "--server-key", print, addr, "a")
+	tool(callCode(rpc.Unimplemented), "", "send", "--server-key", print, addr, "a")
 	tool(exitFailed, "a\nb\n", "repl", "--server-key", print, addr)
 	if err := server.Shutdown(t.Context()); err != nil {
 		t.Error(err)

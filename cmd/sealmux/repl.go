@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sealmux/sealmux/rpc"
 )
@@ -23,7 +21,7 @@ func replCommand() *cobra.Command {
 		Short: "Talk to a server line by line",
 		Long: "repl opens one connection and keeps it: each line of input is sent, and its reply printed. The line\n" +
 			"quit, or the end of the input, leaves. A prompt is shown on a terminal only. A line that gets no reply is\n" +
-			"reported and the next is read, unless the connection is lost; then or at the end the exit code is 1.\n\n" +
+			"reported and the next is read, unless the connection is lost: then the exit code is 3, else at the end 1.\n\n" +
 			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux repl --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux repl --server-key server/public.pem 127.0.0.1:7443 < lines.txt",
@@ -55,7 +53,7 @@ func replCommand() *cobra.Command {
 
 func repl(ctx context.Context, link talker, in io.Reader, out, errOut io.Writer) error {
 	prompt := func() {}
-	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+	if isTerminal(in) {
 		fmt.Fprintf(errOut, "connected to %s; quit or end of input leaves\n", link.where())
 		prompt = func() { fmt.Fprint(errOut, "sealmux> ") }
 	}
@@ -118,7 +116,7 @@ func wait(ctx context.Context, link talker, next <-chan read) ([]byte, error) {
 	case r := <-next:
 		return r.line, r.err
 	case <-ctx.Done():
-		return nil, errors.New("interrupted")
+		return nil, errInterrupted
 	case <-link.done():
 		return nil, link.ended()
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/pflag"
 
 	"github.com/sealmux/sealmux/transport"
 )
@@ -92,7 +94,7 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: server NAME ARG...")
 	}
-	p, err := startProcess(ts.MkAbs("."), append([]string{"serve"}, args[1:]...)...)
+	p, err := startProcess(ts.MkAbs("."), variables(ts), append([]string{"serve"}, args[1:]...)...)
 	ts.Check(err)
 	ts.Defer(p.kill)
 	servers(ts)[args[0]] = p
@@ -101,6 +103,9 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the server did not become ready: %s", p.stderr.String())
 	}
 	addr, print, err := ready(line)
+	if slices.Contains(args, "--json") {
+		addr, print, err = readyJSON(line)
+	}
 	ts.Check(err)
 	ts.Setenv("ADDR", addr)
 	ts.Setenv("FINGERPRINT", print)
@@ -113,6 +118,14 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// variables are those of the script that serve takes flags from.
+func variables(ts *testscript.TestScript) (all []string) {
+	serveCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		all = append(all, variable(f.Name)+"="+ts.Getenv(variable(f.Name)))
+	})
+	return all
+}
+
 // ready reads the line that serve prints.
 func ready(line string) (addr, print string, err error) {
 	words := strings.Fields(line)
@@ -123,6 +136,18 @@ func ready(line string) (addr, print string, err error) {
 		return "", "", fmt.Errorf("serve printed the address %q", words[2])
 	}
 	return words[2], words[4], nil
+}
+
+// readyJSON reads the object that serve --json prints.
+func readyJSON(line string) (addr, print string, err error) {
+	var ready struct {
+		Listening string   `json:"listening"`
+		Keys      []string `json:"keys"`
+	}
+	if err := json.Unmarshal([]byte(line), &ready); err != nil || len(ready.Keys) == 0 {
+		return "", "", fmt.Errorf("serve printed %q: %v", line, err)
+	}
+	return ready.Listening, ready.Keys[0], nil
 }
 
 // readyLegacy reads the second line that serve prints.
@@ -262,10 +287,10 @@ type process struct {
 	waited bool
 }
 
-func startProcess(dir string, args ...string) (*process, error) {
+func startProcess(dir string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command("sealmux", args...)}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), "GORACE="+quickExit)
+	p.cmd.Env = append(append(os.Environ(), "GORACE="+quickExit), env...)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = 5 * time.Second
 	var err error

@@ -11,8 +11,9 @@ import (
 
 func sendCommand() *cobra.Command {
 	var d dialer
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "send --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] ADDR MESSAGE...",
+		Use:   "send --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] [--json] ADDR MESSAGE...",
 		Short: "Send messages and print the replies",
 		Long: "send opens one connection, sends each message over it and prints each reply on a line of its own.\n" +
 			"It stops at the first message that gets no reply. A message that begins with - goes after --.\n\n" +
@@ -33,15 +34,32 @@ func sendCommand() *cobra.Command {
 			if err := d.check(args[0]); err != nil {
 				return err
 			}
-			return send(cmd.Context(), &d, args[0], args[1:], cmd.OutOrStdout(), cmd.ErrOrStderr())
+			print := printReply(cmd.OutOrStdout(), asJSON)
+			return send(cmd.Context(), &d, args[0], args[1:], print, cmd.ErrOrStderr())
 		},
 	}
 	d.addFlags(cmd)
 	d.addLegacyFlag(cmd)
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
-func send(ctx context.Context, d *dialer, addr string, messages []string, out, errOut io.Writer) error {
+func printReply(out io.Writer, asJSON bool) func(message, reply string) error {
+	if !asJSON {
+		return func(_, reply string) error {
+			_, err := fmt.Fprintln(out, reply)
+			return err
+		}
+	}
+	return func(message, reply string) error {
+		return printJSON(out, struct {
+			Message string `json:"message"`
+			Reply   string `json:"reply"`
+		}{message, reply})
+	}
+}
+
+func send(ctx context.Context, d *dialer, addr string, messages []string, print func(message, reply string) error, errOut io.Writer) error {
 	for i, message := range messages {
 		if !utf8.ValidString(message) {
 			return fmt.Errorf("message %d is not UTF-8 text; convert it first", i+1)
@@ -57,7 +75,7 @@ func send(ctx context.Context, d *dialer, addr string, messages []string, out, e
 		if err != nil {
 			return fmt.Errorf("message %d: %w", i+1, err)
 		}
-		if _, err := fmt.Fprintln(out, reply); err != nil {
+		if err := print(message, reply); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,8 @@ type serveOptions struct {
 	drain      time.Duration
 
 	legacyListen, legacyKey string
+
+	json bool
 }
 
 func serveCommand() *cobra.Command {
@@ -56,6 +58,7 @@ func serveCommand() *cobra.Command {
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long calls in progress may take once a signal came")
 	flags.StringVar(&o.legacyListen, "legacy-listen", "", "`ADDR` to serve the insecure wire of the Python scripts on as well, to everybody")
 	flags.StringVar(&o.legacyKey, "legacy-key", "", "private key `FILE` for that wire alone, of at least 1024 bits")
+	addJSON(cmd, &o.json)
 	return cmd
 }
 
@@ -120,14 +123,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return err
 	}
 	defer old.close()
-	prints := make([]string, len(config.Keys))
-	for i, key := range config.Keys {
-		prints[i] = key.Fingerprint().String()
-	}
-	if _, err := fmt.Fprintf(out, "listening on %s key %s\n", listener.Addr(), strings.Join(prints, " ")); err != nil {
-		return err
-	}
-	if err := old.announce(out, errOut); err != nil {
+	if err := o.announce(out, errOut, listener, config.Keys, old); err != nil {
 		return err
 	}
 
@@ -152,6 +148,31 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return fmt.Errorf("calls were cut after %v; allow them more with --drain", o.drain)
 	}
 	return nil
+}
+
+// announce says that the server is ready, and where.
+func (o *serveOptions) announce(out, errOut io.Writer, listener *transport.Listener, keys []*transport.PrivateKey, old *oldWire) error {
+	prints := make([]string, len(keys))
+	for i, key := range keys {
+		prints[i] = key.Fingerprint().String()
+	}
+	if !o.json {
+		if _, err := fmt.Fprintf(out, "listening on %s key %s\n", listener.Addr(), strings.Join(prints, " ")); err != nil {
+			return err
+		}
+		return old.announce(out, errOut)
+	}
+	ready := struct {
+		Listening string   `json:"listening"`
+		Keys      []string `json:"keys"`
+		Legacy    string   `json:"legacy,omitempty"`
+		LegacyKey string   `json:"legacy_key,omitempty"`
+	}{Listening: listener.Addr().String(), Keys: prints}
+	if old != nil {
+		old.warn(errOut)
+		ready.Legacy, ready.LegacyKey = old.where()
+	}
+	return printJSON(out, ready)
 }
 
 // shutdown drains both wires, and cuts what is left when ctx ends, with an error.

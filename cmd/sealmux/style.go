@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// isTerminal reports whether a person reads or writes f.
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// A style colours text, if that is wanted.
+type style struct{ on bool }
+
+// newStyle is for text that goes to w. It colours on a terminal only, and not if the user says no: with NO_COLOR (no-color.org) or
+// TERM=dumb.
+func newStyle(w io.Writer) style {
+	return style{isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+func (s style) bold(text string) string   { return s.as("1", text) }
+func (s style) dim(text string) string    { return s.as("2", text) }
+func (s style) red(text string) string    { return s.as("31", text) }
+func (s style) green(text string) string  { return s.as("32", text) }
+func (s style) yellow(text string) string { return s.as("33", text) }
+
+func (s style) as(code, text string) string {
+	if !s.on || text == "" {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// addJSON adds the flag of the commands whose output a program may read.
+func addJSON(cmd *cobra.Command, on *bool) {
+	cmd.Flags().BoolVar(on, "json", false, "print JSON, one object a line")
+}
+
+// printJSON prints v on one line.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
