@@ -51,7 +51,7 @@
 //     most (Config.MaxHandshakes). Who has many addresses can still use that half up: strangers then wait, sessions go on.
 //   - No oracle. A ciphertext that does not open is answered as every other failure, after the same work (rule H5).
 //   - Randomness comes from crypto/rand, which ends the process rather than give none. Keys in files have mode 0600, and are
-//     refused if others may read them; no key or secret is in any log, error or String.
+//     refused if others may read them (ReadPrivateKey says what root may hand over); no key or secret is in any log, error or String.
 //   - yamux is used unforked and fenced. GO-2025-3408 (a stream's Close may block for ever, and with it the session) is open for
 //     every release from 0.1.0 on, and vulnerability scanners will name it. What fences it: yamux never writes to the
 //     connection, its writes are queued by code that does not block; data does not pass through it; frames are checked

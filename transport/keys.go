@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 )
 
@@ -249,7 +248,8 @@ func onePEM(data []byte) (*pem.Block, error) {
 }
 
 // ReadPrivateKey reads an identity from a PEM file. On systems with permission bits it refuses a file that
-// group or others may read. Errors match ErrKey, and fs.ErrNotExist and the like where they apply.
+// group or others may read; of a file of root's, read by somebody else, the group may (so do systemd and
+// Kubernetes hand keys to services). Errors match ErrKey, and fs.ErrNotExist and the like where they apply.
 func ReadPrivateKey(path string) (*PrivateKey, error) {
 	data, err := readKeyFile(path, true)
 	if err != nil {
@@ -290,7 +290,7 @@ func readKeyFile(path string, secret bool) ([]byte, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxKeyFile {
 		return nil, fmt.Errorf("%w: %s is not a key file", ErrKey, path)
 	}
-	if secret && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+	if secret && exposed(info) {
 		return nil, fmt.Errorf("%w: others may read %s (mode %04o); run chmod 600 on it, and replace the key if they may have", ErrKey, path, info.Mode().Perm())
 	}
 	data := make([]byte, info.Size())

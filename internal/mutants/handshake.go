@@ -64,7 +64,7 @@ var handshakeMutants = []mutant{
 	{"T", "a list of keys that cannot be read any more", "transport/revoke.go", "return time.Since(r.failing) < recheckPatience", "return true", trustTests},
 	{"T", "a list of keys that cannot be read for a moment", "transport/revoke.go", "	if err != nil && t.live.vouches() {", "	if false {", trustTests},
 	{"T", "a folder with one bad key in it", "transport/trust.go", "		if err != nil {\n			return nil, false, err\n		}\n		names[key.id] = name", "		if err != nil {\n			continue\n		}\n		names[key.id] = name", "AuthorizedKeys|Revoked"},
-	{"T", "a key file that others may read", "transport/keys.go", "info.Mode().Perm()&0o077 != 0 {", "false {", "KeyFile"},
+	{"T", "a key file that others may read", "transport/keys.go", "secret && exposed(info) {", "false {", "KeyFile"},
 }
 
 const (
