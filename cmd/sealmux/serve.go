@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"github.com/sealmux/sealmux/rpc"
@@ -36,7 +37,8 @@ func serveCommand() *cobra.Command {
 		Long: "serve answers every call with the echo. Once it is ready it prints one line with its address and the\n" +
 			"fingerprints of its keys. Whom it admits must be said: the clients whose public keys lie in a folder,\n" +
 			"as files that end in .pem, or anybody. The folder is read anew for each client.\n\n" +
-			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them.\n\n" +
+			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them. A service manager that\n" +
+			"asks for it (systemd with Type=notify) is told when the server is ready and when it drains.\n\n" +
 			"--legacy-listen also serves the Python scripts that were not moved yet, over their insecure wire, with a key of its\n" +
 			"own. It then prints a second line, with that address and key.",
 		Example: "  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
@@ -130,6 +132,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(unbroken, server, listener) }() // ended by Shutdown and Close, awaited below
 	old.serve(unbroken, server, log)
+	notify(errOut, daemon.SdNotifyReady)
 	select {
 	case err := <-served:
 		return fmt.Errorf("the listener on %s failed: %s; start the server again", o.listen, plain(err))
@@ -137,6 +140,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 		return fmt.Errorf("the listener on %s failed: %s; start the server again", o.legacyListen, plain(err))
 	case <-ctx.Done():
 	}
+	notify(errOut, daemon.SdNotifyStopping)
 	fmt.Fprintf(errOut, "draining: calls in progress have %v; a second signal cuts them\n", o.drain)
 	bounded, cancel := context.WithTimeout(unbroken, o.drain)
 	defer cancel()

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestNotify is a service manager that starts a server and stops it.
+func TestNotify(t *testing.T) {
+	skipWithoutSignals(t)
+	dir := t.TempDir()
+	if _, err := keygen(dir, 2048); err != nil {
+		t.Fatal(err)
+	}
+	address := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+	told := func(want string) {
+		t.Helper()
+		buf := make([]byte, 100)
+		if n, err := manager.Read(buf); err != nil || string(buf[:n]) != want {
+			t.Fatalf("told %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	server, err := startProcess(".", []string{"NOTIFY_SOCKET=" + address}, "serve", "--listen", "127.0.0.1:0", "--key", filepath.Join(dir, privateFile), "--allow-anonymous")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.kill)
+	told("READY=1")
+	server.cmd.Process.Signal(syscall.SIGTERM)
+	told("STOPPING=1")
+	server.ends(t, exitDone, "")
+
+	server, err = startProcess(".", []string{"NOTIFY_SOCKET=" + address + "x"}, "serve", "--listen", "127.0.0.1:0", "--key", filepath.Join(dir, privateFile), "--allow-anonymous")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.kill)
+	server.line(t)
+	server.cmd.Process.Signal(syscall.SIGTERM)
+	server.ends(t, exitDone, `cannot tell the service manager "READY=1"`)
+}
