@@ -231,6 +231,8 @@ func (l *link) callError(ctx context.Context, err error) error {
 // keyError says what is wrong with a key file or folder that a flag names.
 func keyError(flag, path string, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, fs.ErrNotExist) && flag == "--authorized-keys":
 		return fmt.Errorf("%s: there is no folder %s; make it and put the clients' public keys into it", flag, path)
 	case errors.Is(err, fs.ErrNotExist):
