@@ -109,7 +109,7 @@ func newRoot() *cobra.Command {
 	})
 	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), inspectCommand(), versionCommand())
+	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), pingCommand(), inspectCommand(), versionCommand())
 	return root
 }
 
