@@ -112,7 +112,19 @@ func newRoot() *cobra.Command {
 	})
 	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), inspectCommand(), completionCommand(), manCommand(), versionCommand())
+	root.AddCommand(
+		keygenCommand(),
+		serveCommand(),
+		sendCommand(),
+		replCommand(),
+		callCommand(),
+		listCommand(),
+		pingCommand(),
+		inspectCommand(),
+		completionCommand(),
+		manCommand(),
+		versionCommand(),
+	)
 	return root
 }
 
