@@ -6,49 +6,46 @@ import (
 	"github.com/sealmux/sealmux/transport"
 )
 
-// The field of a key's picture, as OpenSSH draws it: its size, and the signs of squares that were visited 0, 1, 2... times.
+// The field of OpenSSH's random art. People are used to its size, and so to how much two pictures that look alike have in common.
 const (
 	artWidth  = 17
 	artHeight = 9
-	artSigns  = " .o+=*BOX@%&#/^"
-	artStart  = 'S'
-	artEnd    = 'E'
-	artTitle  = "[sealmux RSA]"
-	artFooter = "[SHA256]"
 )
 
-// fingerprintArt is a picture of a fingerprint, by which a person notices that a key is another: the walk of the drunken bishop that
-// ssh-keygen -lv draws. It is 11 lines of 19 characters, the last without its end. It is no proof of equality: pictures of different
-// keys can be alike.
-func fingerprintArt(f transport.Fingerprint) string {
-	var visits [artHeight][artWidth]int
+// artMarks are how often a place was visited; the last two are where the walk began and ended.
+const artMarks = " .o+=*BOX@%&#/^SE"
+
+// fingerprintArt draws a fingerprint as ssh does, so that a person sees that two keys differ: a bishop walks the field, two bits a step.
+// It ends in a newline. Two pictures that look the same prove nothing: for that, compare the text or the words.
+func fingerprintArt(print transport.Fingerprint, title string) string {
+	var field [artHeight][artWidth]int
 	x, y := artWidth/2, artHeight/2
-	for _, b := range f {
-		for range 4 { // two bits a step, the lowest first: right or left, down or up, sliding along the walls
+	for _, b := range print {
+		for range 4 {
 			x = min(max(x+int(b&1)*2-1, 0), artWidth-1)
 			y = min(max(y+int(b>>1&1)*2-1, 0), artHeight-1)
-			visits[y][x]++
+			field[y][x] = min(field[y][x]+1, len(artMarks)-3)
 			b >>= 2
 		}
 	}
-	lines := []string{artBorder(artTitle)}
-	for row := range visits {
-		line := make([]byte, artWidth)
-		for column, n := range visits[row] {
-			line[column] = artSigns[min(n, len(artSigns)-1)]
+	field[artHeight/2][artWidth/2] = len(artMarks) - 2
+	field[y][x] = len(artMarks) - 1
+
+	var art strings.Builder
+	art.WriteString(artEdge(title))
+	for _, row := range field {
+		art.WriteByte('|')
+		for _, visits := range row {
+			art.WriteByte(artMarks[visits])
 		}
-		if row == artHeight/2 {
-			line[artWidth/2] = artStart
-		}
-		if row == y { // last: a walk may end where it began
-			line[x] = artEnd
-		}
-		lines = append(lines, "|"+string(line)+"|")
+		art.WriteString("|\n")
 	}
-	return strings.Join(append(lines, artBorder(artFooter)), "\n")
+	art.WriteString(artEdge("SHA256"))
+	return art.String()
 }
 
-func artBorder(label string) string {
-	left := (artWidth - len(label)) / 2
-	return "+" + strings.Repeat("-", left) + label + strings.Repeat("-", artWidth-left-len(label)) + "+"
+func artEdge(title string) string {
+	title = "[" + title + "]"
+	left := (artWidth - len(title)) / 2
+	return "+" + strings.Repeat("-", left) + title + strings.Repeat("-", artWidth-left-len(title)) + "+\n"
 }
