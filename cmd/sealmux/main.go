@@ -17,7 +17,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +71,7 @@ func untilSignal() (ctx context.Context, stop func()) {
 // oneLine keeps what a peer put into an error from moving the cursor or forging a second line.
 func oneLine(err error) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if r == '\t' || printable(r) != r {
 			return ' '
 		}
 		return r

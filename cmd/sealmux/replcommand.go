@@ -159,7 +159,9 @@ func (r *repl) completer(ctx context.Context) func(line string) []string {
 			return nil
 		}
 		for _, m := range described.Methods {
-			methods = append(methods, strings.Map(printable, m.Name))
+			if strings.Map(printable, m.Name) == m.Name && !strings.ContainsAny(m.Name, " \t") { // else :call cannot name it
+				methods = append(methods, m.Name)
+			}
 		}
 		slices.Sort(methods)
 		return methods
