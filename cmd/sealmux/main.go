@@ -124,6 +124,7 @@ func newRoot() *cobra.Command {
 		manCommand(),
 		versionCommand(),
 	)
+	completeArguments(root)
 	return root
 }
 
@@ -139,6 +140,8 @@ func helpCommand() *cobra.Command {
 		Use:     "help [COMMAND]",
 		Short:   "Explain a command",
 		Example: "  sealmux help serve",
+
+		ValidArgsFunction: completeCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil {

@@ -23,6 +23,7 @@ func manCommand() *cobra.Command {
 			"of all commands into a folder, which it makes if absent, over older ones. They bear no date, unless SOURCE_DATE_EPOCH gives one.",
 		Example: "  sealmux man serve | man -l -\n" +
 			"  sealmux man --dir /usr/local/share/man/man1",
+		ValidArgsFunction: completeCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if dir != "" && len(args) > 0 {
 				return usagef("--dir writes the pages of all commands; give no %s", args[0])
