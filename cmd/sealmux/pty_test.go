@@ -188,6 +188,8 @@ func TestReplEditing(t *testing.T) {
 	p.sees(echoed+"你x!\r\n", replPrompt)
 	p.types("two\rlines\r") // as a paste comes
 	p.sees(echoed+"two\r\n", echoed+"lines\r\n", replPrompt)
+	p.types("\tof\ttabs\r")
+	p.sees(echoed+"\tof\ttabs\r\n", replPrompt)
 	p.types(keyCtrlD)
 	p.leaves(0)
 }

@@ -29,8 +29,9 @@ func replCommand() *cobra.Command {
 			"What is typed at a terminal and begins with : is a command:\n\n" +
 			indent(replHelp()) +
 			"\nThere a text that begins with : is written with two of them. From a file or a pipe every line is sent as it is.\n\n" +
-			"On a terminal lines are edited as in a shell, Tab completes commands and methods, and lines are kept for the next time in a\n" +
-			"file that only you can read, except those that begin with a space. What a server sends is shown there without control characters.\n\n" +
+			"On a terminal lines are edited as in a shell, Tab completes commands and methods, each line of a paste is sent, and lines are kept for\n" +
+			"the next time in a file that only you can read, except those that begin with a space: put one before a secret. Ctrl-C drops the\n" +
+			"line; while a reply is awaited it leaves. What a server sends is shown there without control characters.\n\n" +
 			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux repl --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux repl --server-key server/public.pem 127.0.0.1:7443 < lines.txt",
