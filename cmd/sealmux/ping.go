@@ -23,7 +23,7 @@ func pingCommand() *cobra.Command {
 	var p pinger
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "ping --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] [-c COUNT] [-i INTERVAL] [--json] ADDR",
+		Use:   "ping [--server-key FILE|SHA256:...] [--key FILE] [--timeout TIME] [-c COUNT] [-i INTERVAL] [--json] ADDR",
 		Short: "Ask a server again and again whether it serves, and measure how long it takes",
 		Long: "ping opens one session and asks the server for its health at every interval, until it is interrupted or has asked\n" +
 			"COUNT times; then it prints statistics as ping(8) does. The first probe goes out at once, and none while another\n" +
