@@ -182,8 +182,15 @@ func (l *link) close()                { l.client.Close() }
 func (l *link) where() string         { return l.addr }
 func (l *link) done() <-chan struct{} { return l.session.Done() }
 
-func (l *link) ended() error {
-	return lost("the session with %s is over: %s; connect again", l.addr, plain(l.session.Err()))
+func (l *link) ended() error { return l.over(l.session.Err()) }
+
+// over says that the session has ended, and why.
+func (l *link) over(err error) error {
+	if errors.Is(l.session.Err(), transport.ErrUnauthorized) {
+		return lostError{withCode(exitIdentity, fmt.Errorf("the server at %s does not admit the key %s any more; have its public half put back into the server's --authorized-keys folder",
+			l.addr, l.ownKey()))}
+	}
+	return lost("the session with %s is over: %s; connect again", l.addr, plain(err))
 }
 
 // dialError says in one sentence why there is no session, and what helps.
@@ -257,7 +264,7 @@ func (l *link) callError(ctx context.Context, err error) error {
 	case errors.Is(err, rpc.ErrDraining):
 		return lost("the server at %s is shutting down and takes no new calls; connect again later", l.addr)
 	case errors.Is(err, rpc.Unavailable):
-		return lost("the session with %s is over: %s; connect again", l.addr, plain(err))
+		return l.over(err)
 	case errors.Is(err, rpc.ErrTooLarge):
 		return fmt.Errorf("the text is longer than a call carries (%d bytes); send it in pieces", rpc.DefaultMaxMessage)
 	case errors.Is(err, context.DeadlineExceeded):

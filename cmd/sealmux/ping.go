@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // The limits of ping's flags. Statistics take no memory for each reply, so they are there to find slips of the keyboard.
@@ -210,6 +211,8 @@ func (p *pinger) lostBecause(err error) error {
 	switch {
 	case errors.Is(err, rpc.ErrDraining):
 		return errors.New("the server is shutting down")
+	case errors.Is(err, transport.ErrUnauthorized):
+		return errors.New("the server does not admit this client any more")
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("none within %v", p.link.timeout)
 	}
