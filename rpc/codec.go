@@ -73,8 +73,14 @@ func appendAny(b []byte, v any) ([]byte, error) {
 	case nil:
 		return append(b, 0xc0), nil
 	}
-	if _, err := planOf(reflect.TypeOf(v)); err != nil {
+	t := reflect.TypeOf(v)
+	if _, err := planOf(t); err != nil {
 		return nil, err
+	}
+	if t.Kind() == reflect.Struct { // its methods, and those of its fields, may have pointer receivers, as those of url.URL have
+		p := reflect.New(t)
+		p.Elem().Set(reflect.ValueOf(v))
+		v = p.Interface()
 	}
 	e := encoders.Get().(*encoder)
 	e.buf.Reset()
