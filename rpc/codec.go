@@ -113,6 +113,9 @@ func decode(b Raw, v any) (err error) {
 		*v, err = decodeBytes(b)
 		return err
 	}
+	if isCoded(b) {
+		return errCoded
+	}
 	t := reflect.TypeOf(v).Elem()
 	p, err := planOf(t)
 	if err != nil {
@@ -133,16 +136,23 @@ func decode(b Raw, v any) (err error) {
 func decodeString(b Raw) (string, error) {
 	t, err := next(b, 0)
 	if err != nil || t.kind != tokStr && t.kind != tokNil {
-		return "", &badMessage{"not text", 0}
+		return "", notPlain(b, "not text")
 	}
 	return string(b[t.start:t.end]), nil
+}
+
+func notPlain(b Raw, reason string) error {
+	if isCoded(b) {
+		return errCoded
+	}
+	return &badMessage{reason, 0}
 }
 
 // decodeBytes returns a view of b.
 func decodeBytes(b Raw) ([]byte, error) {
 	t, err := next(b, 0)
 	if err != nil || t.kind != tokBin && t.kind != tokNil {
-		return nil, &badMessage{"not binary", 0}
+		return nil, notPlain(b, "not binary")
 	}
 	return b[t.start:t.end:t.end], nil
 }

@@ -15,6 +15,31 @@
 // takes the methods of a struct. HandleConn and Caller.OpenConn hand a stream over as a net.Conn. BackFrom calls the other side
 // from within a handler. Server.HandleRaw, Server.HandleStream and Caller take messages as bytes. Pipe is a session for tests.
 //
+// # Types that msgpack does not carry
+//
+// Handle says of which types messages may be. Where yours are others the method says so, on both sides, and they stay as they are:
+//
+//	var Draw = rpc.Unary[Shape, *big.Float]{Name: "draw", Codec: rpc.Gob} // Shape is an interface
+//
+// JSON and Gob are codecs; a type with the three methods of Codec is another. Without one a big.Int, a url.URL, a netip.Addr or any type with
+// MarshalBinary or MarshalText crosses, a big.Float without its precision and a time without its zone; refused, when the method is registered, are
+// interfaces with methods, maps with keys that are neither text nor integers, complex numbers, and structs of which msgpack would send nothing, as of those whose
+// only methods are MarshalJSON or GobEncode. Unexported fields stay behind; so they do in JSON and gob. The values in an any come back as
+// what the bytes say: an int as an int8, in JSON as a float64.
+//
+// # From net/rpc
+//
+// A service of net/rpc moves in two steps. First it runs as it is, its codec too, over a connection in the session:
+//
+//	go server.Accept(rpc.ListenConn(srv, "arith")) // a *net/rpc.Server beside the handlers of srv
+//
+//	conn, err := client.OpenConn(ctx, "arith")
+//	old := netrpc.NewClient(conn)
+//
+// Then srv.Register("Arith", arith) takes the same struct, whose methods callers reach by Call[Reply](ctx, client, "Arith.Multiply", args), with
+// deadlines, outcomes and errors that keep their kind; RegisterCodec takes it with Gob for types that msgpack does not carry. net/http
+// runs the same way (ListenConn, ConnContext).
+//
 // # Promises
 //
 // A call runs at most once: this package never repeats one. It has exactly one outcome, which OutcomeOf tells: NotSent and
@@ -64,7 +89,7 @@
 //	                before openStream.mu or serverCall.mu, and they alone are held while a stream blocks. callContext.state and
 //	                queue.mu come last. Client.mu and Server.mu are held alone.
 //
-// The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go;
+// The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go, codec.go, coded.go, gobwalk.go;
 // then room.go, outbox.go, frame.go, intake.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go, clientconn.go; server.go,
 // registry.go, serversession.go, serverstream.go, serverwork.go, servercall.go, callcontext.go, serveropen.go, drain.go; at last method.go.
 package rpc
