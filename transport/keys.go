@@ -218,8 +218,18 @@ func ParsePrivateKey(data []byte) (*PrivateKey, error) {
 	return newPrivateKey(key)
 }
 
-// ParsePublicKey reads one PEM block of kind PUBLIC KEY, with nothing after it. Errors match ErrKey.
+// ParsePublicKey reads one PEM block of kind PUBLIC KEY, with nothing after it, or one line of MarshalLine's. Errors match ErrKey.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
+	if isSSHLine(data) {
+		exponent, modulus, err := parseSSHLine(data)
+		if err != nil {
+			return nil, err
+		}
+		if !exponent.IsInt64() || exponent.Int64() > maxExponent {
+			return nil, fmt.Errorf("%w: RSA exponent %v; use 65537", ErrKey, exponent)
+		}
+		return newPublicKey(&rsa.PublicKey{N: modulus, E: int(exponent.Int64())})
+	}
 	block, err := onePEM(data)
 	if err != nil {
 		return nil, err
@@ -263,7 +273,7 @@ func ReadPrivateKey(path string) (*PrivateKey, error) {
 	return key, nil
 }
 
-// ReadPublicKey reads a peer's key from a PEM file. Errors match ErrKey, and fs.ErrNotExist and the like
+// ReadPublicKey reads a peer's key from a file as ParsePublicKey takes it. Errors match ErrKey, and fs.ErrNotExist and the like
 // where they apply.
 func ReadPublicKey(path string) (*PublicKey, error) {
 	data, err := readKeyFile(path, false)

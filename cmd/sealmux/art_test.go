@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sealmux/sealmux/transport"
+)
+
+// What ssh-keygen -lv prints of two keys.
+var sshArt = map[string]string{
+	"SHA256:mWaiRA7/xaOxVcPXmbop1/ot5+ZoRDd9p+QiHFsEh7k": `
++---[RSA 3072]----+
+|          .+.    |
+|         .o... o |
+|  . .     +o. + .|
+|   =   . +Eo..o.=|
+|    + o S. +.+ o+|
+|   . o X .+ .++  |
+|    . +   ..+o.  |
+|           o .ooo|
+|            .oo*+|
++----[SHA256]-----+
+`,
+	"SHA256:O3GXymCVUU/MSQq3hNtMzu4Y0CEc/6iW66+7KU4moLs": `
++---[RSA 3072]----+
+|       ...oo++o. |
+|        o.o*.=+  |
+|         o+Oo .  |
+|        ..oo=.   |
+|  .     S.o.+    |
+| . .   . O.o.    |
+|.   . o * o+     |
+| .   +.. +. .    |
+|E.   ..oB=.      |
++----[SHA256]-----+
+`,
+}
+
+func TestFingerprintArt(t *testing.T) {
+	for text, want := range sshArt {
+		print, err := transport.ParseFingerprint(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := "\n" + fingerprintArt(print, "RSA 3072"); got != want {
+			t.Errorf("%s: got%s", text, got)
+		}
+	}
+	zero := fingerprintArt(transport.Fingerprint{}, "")
+	if strings.Count(zero, "\n") != artHeight+2 || !strings.HasSuffix(zero, "\n") || !strings.Contains(zero, "|E") {
+		t.Errorf("all zero:\n%s", zero)
+	}
+}
+
+func TestFingerprintWords(t *testing.T) {
+	// The vectors of BIP 39 for these 256 bits.
+	for fill, want := range map[byte]string{
+		0x00: strings.Repeat("abandon ", 23) + "art",
+		0x7f: "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth title",
+		0xff: strings.Repeat("zoo ", 23) + "vote",
+	} {
+		print := transport.Fingerprint([]byte(strings.Repeat(string([]byte{fill}), 32)))
+		words := fingerprintWords(print)
+		if strings.Join(strings.Fields(words), " ") != want || strings.Count(words, "\n") != 2 {
+			t.Errorf("%x: %s", fill, words)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sealmux/sealmux/transport"
+)
+
+// An identity is a public key as persons and programs compare it.
+type identity struct {
+	Private     string `json:"private,omitempty"` // the file
+	Public      string `json:"public,omitempty"`  // the file
+	Bits        int    `json:"bits"`
+	Fingerprint string `json:"fingerprint"`
+	Words       string `json:"words"`
+	Line        string `json:"line"`
+
+	print transport.Fingerprint
+}
+
+func identityOf(key *transport.PublicKey, comment string) identity {
+	print := key.Fingerprint()
+	return identity{
+		Bits: key.Bits(), Fingerprint: print.String(), print: print, Line: key.MarshalLine(comment),
+		Words: strings.Join(strings.Fields(fingerprintWords(print)), " "),
+	}
+}
+
+// describe prints the forms of a fingerprint that a person compares by eye and by ear.
+func (i identity) describe(w io.Writer) {
+	io.WriteString(w, fingerprintArt(i.print, fmt.Sprintf("RSA %d", i.Bits)))
+	fmt.Fprintf(w, "to read it aloud:\n  %s\n", strings.ReplaceAll(fingerprintWords(i.print), "\n", "\n  "))
+}
+
+// readEitherKey reads the public key in a file that has it, or of a private one.
+func readEitherKey(path string) (*transport.PublicKey, error) {
+	public, err := transport.ReadPublicKey(path)
+	if err == nil || !isPrivate(path) {
+		return public, keyError("--show", path, err)
+	}
+	private, err := transport.ReadPrivateKey(path)
+	if err != nil {
+		return nil, keyError("--show", path, err)
+	}
+	return private.Public(), nil
+}
+
+// isPrivate reports whether a file begins as private keys do.
+func isPrivate(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	head := make([]byte, len("-----BEGIN ENCRYPTED PRIVATE KEY"))
+	n, _ := io.ReadFull(file, head)
+	return bytes.HasPrefix(head, []byte("-----BEGIN ")) && bytes.Contains(head[:n], []byte("PRIVATE"))
+}
