@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -204,6 +205,20 @@ func (i Info) Draining() <-chan struct{} {
 		return nil
 	}
 	return i.call.ss.drained.begun
+}
+
+// Outcome is what the caller is told of err if a Server's interceptor returns that now: NotExecuted if the handler was not called, or refused
+// what it was sent before it ran, else Executed; of nil, Executed. An interceptor cannot tell by the error: it may be that of another
+// interceptor, or one from another server. Of no call it is OutcomeOf(err).
+func (i Info) Outcome(err error) Outcome {
+	if i.call == nil || err == nil {
+		return OutcomeOf(err)
+	}
+	ran := i.call.runs.Load()
+	if _, refused := errors.AsType[*refusal](err); ran <= 0 || refused && ran == 1 {
+		return NotExecuted
+	}
+	return Executed
 }
 
 // BackFrom returns a Caller of the other side's handlers, over the session that brought the call whose handler got ctx. It
