@@ -7,8 +7,8 @@ import (
 
 // Gob is the Codec of encoding/gob, for programs in Go: interfaces whose types are known to gob.Register, types with GobEncode,
 // maps of any keys. Every message has the descriptions of its types with it, which makes a call several times as slow as one
-// without codec. Like that it is at most 32 deep and has at most 100,000 values (B12), which a peer's bytes are checked for before gob
-// sees them: gob believes the length of a map. What a type's own GobDecode makes of its bytes is that type's to bound.
+// without codec. A message is at most 32 deep and has at most 100,000 values (B12), for which a peer's bytes are checked before
+// gob sees them: gob believes the length of a map. What a type's own GobDecode makes of its bytes is that type's to bound.
 var Gob Codec = gobCodec{}
 
 type gobCodec struct{}

@@ -6,8 +6,8 @@ import (
 )
 
 // JSON is the Codec of encoding/json, by whose rules it reads and writes: tags, MarshalJSON and MarshalText count, unknown fields
-// are ignored. Its messages are text that other languages and sealmux call read. Like a message without codec one is at most 32
-// deep and has at most 100,000 values, counted as SPEC.md says (B11).
+// are ignored. Its messages are text that other languages and sealmux call read. One is at most 32 deep and has at most 100,000
+// values, counted as SPEC.md says (B11).
 var JSON Codec = jsonCodec{}
 
 type jsonCodec struct{}

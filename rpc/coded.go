@@ -8,20 +8,22 @@ import (
 )
 
 // A Codec is how the values of a method are written where msgpack does not carry their types well: interfaces, types with JSON
-// or gob methods, maps of any keys. It is the Codec of a Unary, a ServerStream, a ClientStream or a Bidi, or that of RegisterCodec;
-// both sides must set the same. JSON and Gob are two; others, of protocol buffers for example, take a type with these methods. A
-// message that is not in the method's codec, or in one where there is none, fails with InvalidArgument; a request so does before its handler runs.
+// or gob methods, maps of any keys. It is the Codec of a Unary, a ServerStream, a ClientStream or a Bidi, or that of
+// RegisterCodec; both sides must set the same. JSON and Gob are two; others, of protocol buffers for example, are a type with
+// these methods. A message that is not in the method's codec, or in one where there is none, fails with InvalidArgument, and a
+// request before its handler runs.
 //
 // Whatever the codec, a Raw passes untouched, a nil pointer and a struct without fields cross as nil, and nil makes the zero
-// value, of a pointer type a pointer to it. Interceptors and raw handlers see what SPEC.md calls a coded body (B10). All methods may be called by many
-// goroutines at once. What they make of a peer's bytes is theirs to bound; the bytes are at most Options.MaxReceive.
+// value, of a pointer type a pointer to it. Interceptors and raw handlers see what SPEC.md calls a coded body (B10). All
+// methods may be called by many goroutines at once. What they make of a peer's bytes, of which there are at most
+// Options.MaxReceive, is theirs to bound.
 type Codec interface {
 	// Name has 1 to 32 bytes of a-z, 0-9, - and _. The peer is told it, and Methods lists it.
 	Name() string
-	// Marshal returns the bytes of the value that v, one pointer, points to. They are binary, whatever they are, and not kept by the codec.
+	// Marshal returns the bytes of the value that v, a single pointer, points to. The codec does not keep them.
 	Marshal(v any) ([]byte, error)
-	// Unmarshal stores such bytes, all of them, in the zero value that v, one pointer, points to. It may keep the bytes, but not change them. If it
-	// panics, as a type's own method may, the message is refused.
+	// Unmarshal stores such bytes, all of them, in the zero value that v, a single pointer, points to. It may keep the
+	// bytes, but not change them. If it panics, as a type's own method may, the message is refused.
 	Unmarshal(b []byte, v any) error
 }
 

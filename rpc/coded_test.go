@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"math/big"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"net/url"
@@ -343,4 +344,94 @@ func TestOwnCodec(t *testing.T) {
 		_, err := m.Call(bg, c, 1)
 		want(t, err, InvalidArgument, NotSent)
 	}
+}
+
+type crowd struct {
+	Any  any
+	All  []any
+	Map  map[string]any
+	Fig  figure
+	More map[int]nested
+	Deep *crowd
+}
+
+// someValue is a random value of registered types, with others inside it.
+func someValue(r *rand.Rand, depth int) any {
+	list := func() (l []any) {
+		for range r.IntN(4) {
+			l = append(l, someValue(r, depth-1))
+		}
+		return l
+	}
+	n := r.IntN(14)
+	if depth == 0 {
+		n %= 8
+	}
+	switch n {
+	case 0:
+		return r.IntN(100) - 50
+	case 1:
+		return strings.Repeat("x", r.IntN(300))
+	case 2:
+		return []byte{1, byte(r.IntN(256))}
+	case 3:
+		return r.Float64()
+	case 4:
+		return complex(1, r.Float64())
+	case 5:
+		return square{r.IntN(3)}
+	case 6:
+		return &circle{r.Float64()}
+	case 7:
+		return withGob{r.IntN(256)}
+	case 8:
+		return nested{someValue(r, depth-1)}
+	case 9:
+		return list()
+	case 10:
+		m := make(map[string]any)
+		for i, v := range list() {
+			m[fmt.Sprint(i)] = v
+		}
+		return m
+	case 11:
+		return map[bool][]figure{true: {square{1}, nil, &circle{2}}, false: nil}
+	}
+	return &crowd{someValue(r, depth-1), list(), map[string]any{"a": someValue(r, depth-1)}, &circle{1}, map[int]nested{1: {someValue(r, depth-1)}}, &crowd{Fig: square{1}}}
+}
+
+// TestGobTakesAll: what gob carries, the codec carries, however types are hidden in interfaces; a map's order does not matter.
+func TestGobTakesAll(t *testing.T) {
+	for _, v := range []any{[]any{}, map[string]any{}, map[bool][]figure{}, &crowd{}, withGob{}} {
+		gob.Register(v)
+	}
+	inside := 0
+	for seed := range uint64(3000) {
+		v := someValue(rand.New(rand.NewPCG(seed, 1)), 5)
+		var plain, back any
+		var buf bytes.Buffer
+		if err := errors.Join(gob.NewEncoder(&buf).Encode(&v), gob.NewDecoder(&buf).Decode(&plain)); err != nil {
+			t.Fatal(seed, err)
+		}
+		b, err := appendCoded(nil, Gob, &v)
+		if err == nil {
+			err = errors.Join(Check(b), decodeCoded(b, Gob, &back))
+		}
+		if err != nil || !reflect.DeepEqual(plain, back) {
+			t.Fatalf("seed %d: %v\nsent %+v\ngot  %+v", seed, err, plain, back)
+		}
+		walk := gobWalk{b: gobOf(v), lax: true}
+		if walk.run(); walk.inside {
+			inside++
+		}
+	}
+	if inside < 500 {
+		t.Errorf("only %d gobs with types in their midst", inside)
+	}
+}
+
+func gobOf(v any) []byte {
+	var buf bytes.Buffer
+	gob.NewEncoder(&buf).Encode(&v)
+	return buf.Bytes()
 }

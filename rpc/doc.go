@@ -17,28 +17,30 @@
 //
 // # Types that msgpack does not carry
 //
-// Handle says of which types messages may be. Where yours are others the method says so, on both sides, and they stay as they are:
+// Handle says of which types messages may be. For others the method names a Codec, on both sides, and they stay as they are:
 //
 //	var Draw = rpc.Unary[Shape, *big.Float]{Name: "draw", Codec: rpc.Gob} // Shape is an interface
 //
-// JSON and Gob are codecs; a type with the three methods of Codec is another. Without one a big.Int, a url.URL, a netip.Addr or any type with
-// MarshalBinary or MarshalText crosses, a big.Float without its precision and a time without its zone; refused, when the method is registered, are
-// interfaces with methods, maps with keys that are neither text nor integers, complex numbers, and structs of which msgpack would send nothing, as of those whose
-// only methods are MarshalJSON or GobEncode. Unexported fields stay behind; so they do in JSON and gob. The values in an any come back as
-// what the bytes say: an int as an int8, in JSON as a float64.
+// JSON and Gob are codecs, and so is whatever has Codec's three methods. This is what becomes of types without one:
+//
+//	cross                big.Int, big.Rat, url.URL, netip.Addr, net.IP, and what has MarshalBinary or MarshalText
+//	cross with a loss    big.Float (its precision), time.Time (its zone), unexported fields beside exported ones; in an any, an int,
+//	                     which comes back as small as its bytes are
+//	refused by Handle    interfaces with methods, complex numbers, maps whose keys are neither text nor integers, structs with
+//	                     unexported fields alone, though they have MarshalJSON or GobEncode
 //
 // # From net/rpc
 //
-// A service of net/rpc moves in two steps. First it runs as it is, its codec too, over a connection in the session:
+// A service of net/rpc moves in two steps. First it runs as it is, its codec too, over connections in the session:
 //
-//	go server.Accept(rpc.ListenConn(srv, "arith")) // a *net/rpc.Server beside the handlers of srv
+//	go service.Accept(rpc.ListenConn(srv, "arith")) // a *net/rpc.Server, beside the handlers of srv
 //
 //	conn, err := client.OpenConn(ctx, "arith")
 //	old := netrpc.NewClient(conn)
 //
-// Then srv.Register("Arith", arith) takes the same struct, whose methods callers reach by Call[Reply](ctx, client, "Arith.Multiply", args), with
-// deadlines, outcomes and errors that keep their kind; RegisterCodec takes it with Gob for types that msgpack does not carry. net/http
-// runs the same way (ListenConn, ConnContext).
+// Then srv.Register("Arith", arith) takes the same struct, and callers say Call[Reply](ctx, client, "Arith.Multiply", args): with
+// deadlines, outcomes, and errors that keep their kind. For types that msgpack does not carry there is RegisterCodec.
+// net/http runs over connections in the same way (ListenConn, ConnContext).
 //
 // # Promises
 //
@@ -54,7 +56,7 @@
 // A handler that panics harms only its own call. After Server.Shutdown returned nil, every call that a handler took was
 // answered, and its answer handed to the session; a client that takes none keeps Shutdown waiting until its context ends.
 //
-// What a peer sends is bounded before it is allocated, and checked before msgpack decodes it (Check). A peer that breaks
+// What a peer sends is bounded before it is allocated, and checked before msgpack, JSON or gob decode it (Check, JSON, Gob). A peer that breaks
 // the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a
 // server holds at most Options.MaxHeld bytes of requests and replies, besides the replies of the handlers that run already; for each
 // stream of calls 256 KiB of unwritten replies, for the first 1 MiB, for any stream 16 KiB of unread bytes, and one message while it is read.

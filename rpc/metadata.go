@@ -207,9 +207,9 @@ func (i Info) Draining() <-chan struct{} {
 	return i.call.ss.drained.begun
 }
 
-// Outcome is what the caller is told of err if a Server's interceptor returns that now: NotExecuted if the handler was not called, or refused
-// what it was sent before it ran, else Executed; of nil, Executed. An interceptor cannot tell by the error: it may be that of another
-// interceptor, or one from another server. Of no call it is OutcomeOf(err).
+// Outcome is what the caller will be told of err, which a Server's interceptor is about to return: NotExecuted if the handler was
+// not called, or was but not with a request that fits it, else Executed. The error alone does not say: it may be that of
+// another interceptor, or one that the handler got from another server. Of nil, and of no call, it is OutcomeOf(err).
 func (i Info) Outcome(err error) Outcome {
 	if i.call == nil || err == nil {
 		return OutcomeOf(err)

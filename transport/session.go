@@ -155,9 +155,9 @@ func (s *Session) AcceptContext(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// Listener returns a listener for the streams that the peer opens whose Close ends its Accept alone, and keeps the session and what was
-// accepted: http.Server.Shutdown, for one, closes what it was given and goes on. A stream that comes after that waits for
-// another Accept. Accept returns net.ErrClosed after Close, and what the session's does once that is over.
+// Listener returns a listener for the streams that the peer opens. Its Close ends its Accept alone, with net.ErrClosed, and keeps the
+// session and what was accepted: http.Server.Shutdown closes what it was given, and then waits for what is under way. A stream that
+// comes later waits for another Accept. All methods may be called by many goroutines at once.
 func (s *Session) Listener() net.Listener {
 	open, end := context.WithCancel(context.Background())
 	return &sessionListener{s, open, end}
