@@ -16,11 +16,11 @@ import (
 	"github.com/sealmux/sealmux/transport"
 )
 
-// Arith and its types are a service of net/rpc. Nothing is changed.
-type (
-	Arith int
-	Args  struct{ A, B *big.Int }
-)
+// Arith is a service of net/rpc. Nothing of it is changed.
+type Arith int
+
+// Args are what its method takes.
+type Args struct{ A, B *big.Int }
 
 // Divide is a method as net/rpc has them.
 func (*Arith) Divide(args *Args, quotient *big.Rat) error {
@@ -31,7 +31,7 @@ func (*Arith) Divide(args *Args, quotient *big.Rat) error {
 	return nil
 }
 
-// Divide is the same method as callers know it in the second step. Codec is there for types that msgpack does not carry; these it would.
+// Divide is the same method as callers know it in the second step. The codec is for types that msgpack does not carry; it would carry these.
 var Divide = rpc.Unary[Args, *big.Rat]{Name: "Arith.Divide", Codec: rpc.Gob}
 
 func main() {
