@@ -177,6 +177,43 @@ func TestKnownAskGivesUp(t *testing.T) {
 	}
 }
 
+// TestKnownAnswerIsALine: not a byte beyond it is read, none that is too long is kept, and what cannot be read is no answer.
+func TestKnownAnswerIsALine(t *testing.T) {
+	in, answers, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answers.Close()
+	ask := &terminal{in: in}
+	ask.out, err = os.Create(filepath.Join(t.TempDir(), "shown"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ask.out.Close()
+	for answer, want := range map[string]string{"yes\n": "yes", " a b \r\n": "a b", "\n": ""} {
+		answers.WriteString(answer)
+		if got, err := ask.line(t.Context()); got != want || err != nil {
+			t.Errorf("%q: %q, %v", answer, got, err)
+		}
+	}
+	answers.WriteString("yes\nrest")
+	ask.line(t.Context())
+	rest := make([]byte, 10)
+	if n, err := in.Read(rest); string(rest[:n]) != "rest" {
+		t.Errorf("left %q, %v", rest[:n], err)
+	}
+	answers.WriteString(strings.Repeat("x", maxAnswer))
+	if _, err := ask.line(t.Context()); err != errLongAnswer {
+		t.Error(err)
+	}
+	in.Close() // as a terminal that hangs up
+	_, _, public := newServer(t)
+	err = ask.confirm(t.Context(), "example.org:1", "file", knownKey(t, public))
+	if _, ok := errors.AsType[unknownError](err); !ok || !strings.HasPrefix(err.Error(), "the server at example.org:1 is not in file, and there is no answer: ") {
+		t.Error(err)
+	}
+}
+
 // TestKnownAskHasTime: --timeout is for the connections, not for the person.
 func TestKnownAskHasTime(t *testing.T) {
 	var d dialer
