@@ -141,6 +141,20 @@ func TestKnownAskAside(t *testing.T) {
 	}
 }
 
+// TestKnownAskThenRepl: the line editor finds the terminal as it should be.
+func TestKnownAskThenRepl(t *testing.T) {
+	_, addr, _ := newServer(t)
+	env, _ := knownHome(t)
+	p := sit(t, env, "repl", addr)
+	p.sees(knownQuestion)
+	p.types("yes", keyEnter)
+	p.sees("connected to "+addr, replPrompt)
+	p.types("helo", keyLeft, "l", keyEnter)
+	p.sees(echoed+"hello\r\n", replPrompt)
+	p.types(keyCtrlD)
+	p.leaves(0)
+}
+
 // TestKnownChangedOnTerminal: another key than the known one is refused in red, and not asked about.
 func TestKnownChangedOnTerminal(t *testing.T) {
 	_, addr, public := newServer(t)
