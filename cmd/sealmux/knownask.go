@@ -70,7 +70,7 @@ func (t *terminal) confirm(ctx context.Context, address, file string, key *trans
 		switch given, bad := transport.ParseFingerprint(answer); {
 		case err == io.EOF || strings.EqualFold(answer, "no"):
 			return unknownError{fmt.Sprintf("you did not accept the key %v of the server at %s", key, address)}
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil:
 			return unknownError{fmt.Sprintf("the server at %s is not in %s, and there is no answer: %v", address, file, err)}

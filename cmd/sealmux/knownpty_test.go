@@ -220,8 +220,14 @@ func TestKnownAnswerIsALine(t *testing.T) {
 	if _, err := ask.line(t.Context()); err != errLongAnswer {
 		t.Error(err)
 	}
-	in.Close() // as a terminal that hangs up
+	answers.WriteString("maybe\n") // an end that comes with it is no yes
+	ended, end := context.WithCancel(t.Context())
+	end()
 	_, _, public := newServer(t)
+	if err := ask.confirm(ended, "example.org:1", "file", knownKey(t, public)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	in.Close() // as a terminal that hangs up
 	err = ask.confirm(t.Context(), "example.org:1", "file", knownKey(t, public))
 	if _, ok := errors.AsType[unknownError](err); !ok || !strings.HasPrefix(err.Error(), "the server at example.org:1 is not in file, and there is no answer: ") {
 		t.Error(err)
