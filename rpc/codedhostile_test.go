@@ -279,6 +279,9 @@ func FuzzGob(f *testing.F) {
 	}
 	f.Add([]byte(gobMapOfInt + "\x0a\xff\x82\x00\xfa\x01\x00\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if rest := bytes.NewReader(data); checkGob(data) == nil && gob.NewDecoder(rest).Decode(nil) == nil && rest.Len() > 0 {
+			t.Errorf("gob has stopped %d bytes before the walk", rest.Len())
+		}
 		body := coded(Gob, string(data))
 		before := allocated()
 		for _, p := range []any{new(everything), new(int), new(string), new([]int), new(map[string]int), new(any), new(figure), new([]figure), new(struct{}),
