@@ -108,7 +108,7 @@ func TestReplStopped(t *testing.T) {
 			return "done", nil
 		})
 	})
-	p := sitAt(t, []string{"PS1=shell> ", "HISTFILE="}, shell, "--norc", "--noprofile", "--noediting", "-i")
+	p := sitAt(t, []string{"PS1=shell> ", "HISTFILE="}, exec.Command(shell, "--norc", "--noprofile", "--noediting", "-i"))
 	p.sees("shell> ")
 	p.types("sealmux repl --server-key "+print+" "+addr, keyEnter)
 	p.sees(replPrompt)
