@@ -28,7 +28,7 @@ type editor struct {
 	quit    chan struct{}
 	waiting sync.WaitGroup // for obeySignals
 
-	mu             sync.Mutex // between prompt, release and obeySignals: of how the terminal is
+	mu             sync.Mutex // among prompt, close and obeySignals: of how the terminal is
 	before, during liner.ModeApplier
 	closed         bool
 }

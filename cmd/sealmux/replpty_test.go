@@ -153,6 +153,21 @@ func TestReplNotStopped(t *testing.T) {
 	p.leaves(exitDone)
 }
 
+// TestReplOutlivesHangup: nohup has SIGHUP ignored, and so it stays.
+func TestReplOutlivesHangup(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("no shell is here")
+	}
+	_, addr, public := newServer(t)
+	p := sitAt(t, nil, exec.Command("sh", "-c", `trap "" HUP; exec sealmux repl --server-key "$0" "$1"`, public, addr))
+	p.sees(replPrompt)
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	p.types("ac", keyLeft, "b", keyEnter)
+	p.sees(echoed+"abc\r\n", replPrompt)
+	p.types(keyCtrlD)
+	p.leaves(exitDone)
+}
+
 // TestTerminalAfterSignal: what ends a program at once gives the terminal back first.
 func TestTerminalAfterSignal(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT} {

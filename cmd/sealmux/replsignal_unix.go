@@ -15,7 +15,11 @@ import (
 // are not among these, since they end every command in good order. It ends with quit.
 func (e *editor) obeySignals() {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP)
+	for _, one := range []os.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP} {
+		if !signal.Ignored(one) { // as nohup has it: then it stays so
+			signal.Notify(signals, one)
+		}
+	}
 	defer signal.Stop(signals)
 	for {
 		select {
@@ -57,8 +61,7 @@ func (e *editor) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err == nil && !e.closed {
-		now.ApplyMode()
-		syscall.Kill(syscall.Getpid(), syscall.SIGWINCH) // so that the line is drawn again
+		now.ApplyMode() // the next key draws the line again
 	}
 }
 
