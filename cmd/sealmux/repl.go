@@ -28,7 +28,8 @@ func replCommand() *cobra.Command {
 			"connection is lost: then the exit code is 3, else at the end 1.\n\n" +
 			"What is typed at a terminal and begins with : is a command:\n\n" +
 			indent(replHelp()) +
-			"\nThere a text that begins with : is written with two of them. From a file or a pipe every line is sent as it is.\n\n" +
+			"\nThere a text that begins with : is written with two of them. From a file or a pipe the lines\n" +
+			":help, :stats and :quit are commands, as quit is, and every other line is sent as it is.\n\n" +
 			"On a terminal lines are edited as in a shell, Tab completes commands and methods, each line of a paste is sent, and lines are kept for\n" +
 			"the next time in a file that only you can read, except those that begin with a space: put one before a secret. Ctrl-C drops the\n" +
 			"line; while a reply is awaited it leaves. What a server sends is shown there without control characters.\n\n" +
@@ -164,11 +165,13 @@ func (r *repl) leave() error {
 // line sends a line, or does what it commands.
 func (r *repl) line(ctx context.Context, text string) error {
 	r.lines++
-	if rest, ok := strings.CutPrefix(text, ":"); ok && r.commands {
-		if !strings.HasPrefix(rest, ":") {
-			return r.command(ctx, rest)
-		}
+	rest, colon := strings.CutPrefix(text, ":")
+	switch {
+	case !colon:
+	case r.commands && strings.HasPrefix(rest, ":"):
 		text = rest
+	case r.commands, isLineOfItsOwn(text):
+		return r.command(ctx, rest)
 	}
 	begun := time.Now()
 	reply, err := r.link.echo(ctx, text)
@@ -177,6 +180,16 @@ func (r *repl) line(ctx context.Context, text string) error {
 		return err
 	}
 	return r.print(reply)
+}
+
+// isLineOfItsOwn reports whether a line that nobody typed is a command all the same, as quit is: such as act on this side alone. Data must not
+// be able to call what its writer may not, nor to be taken for a command by its beginning.
+func isLineOfItsOwn(text string) bool {
+	switch strings.TrimSpace(text) {
+	case ":help", ":stats", ":quit":
+		return true
+	}
+	return false
 }
 
 // print prints what came from the server: to a person, what cannot do anything to the terminal.
