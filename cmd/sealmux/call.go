@@ -164,14 +164,19 @@ func callMethod(ctx context.Context, d *dialer, addr, name, input string, in io.
 		return err
 	}
 	defer link.close()
-	described, err := link.methods(ctx, name)
+	return link.call(ctx, name, source, out)
+}
+
+// call calls a method with JSON, and prints JSON.
+func (l *link) call(ctx context.Context, name string, source io.Reader, out io.Writer) error {
+	described, err := l.methods(ctx, name)
 	if errors.Is(err, errHidden) {
 		described, err = &rpc.Description{}, nil
 	}
 	if err != nil {
 		return err
 	}
-	c := caller{link: link, types: described, out: out}
+	c := caller{link: l, types: described, out: out}
 	c.method, err = find(described, name)
 	if err != nil {
 		return err

@@ -116,6 +116,7 @@ type talker interface {
 type link struct {
 	addr    string
 	timeout time.Duration
+	own     *transport.PrivateKey // nil without --key
 	session *transport.Session
 	client  *rpc.Client
 }
@@ -131,7 +132,19 @@ func (d *dialer) dial(ctx context.Context, addr string) (*link, error) {
 	if err != nil {
 		return nil, d.dialError(ctx, addr, config, err)
 	}
-	return &link{addr, d.timeout, session, rpc.NewClient(session, rpc.Options{})}, nil
+	l := &link{addr: addr, timeout: d.timeout, session: session, client: rpc.NewClient(session, rpc.Options{})}
+	if len(config.Keys) > 0 {
+		l.own = config.Keys[0]
+	}
+	return l, nil
+}
+
+// ownKey tells the key that this side has shown.
+func (l *link) ownKey() string {
+	if l.own == nil {
+		return "none, this client is anonymous"
+	}
+	return l.own.Fingerprint().String()
 }
 
 // method is what send and repl call. Of a server with nothing registered any name will do.
