@@ -134,7 +134,8 @@ func (db *database) start(bin string, as *syscall.Credential, onTCP bool) error 
 		listen, db.port = "127.0.0.1", number
 	}
 	db.process = command(as, db.dir, filepath.Join(bin, "postgres"), "-D", db.data(), "-k", db.dir, "-p", strconv.Itoa(number),
-		"-c", "listen_addresses="+listen, "-c", "max_connections=200", "-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "shared_buffers=32MB")
+		"-c", "listen_addresses="+listen, "-c", "max_connections=200", "-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "shared_buffers=32MB",
+		"-c", "client_connection_check_interval=100ms") // so that a query ends whose client is gone
 	log, err := db.process.StderrPipe()
 	if err != nil {
 		return err

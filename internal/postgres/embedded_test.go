@@ -25,7 +25,9 @@ func handleDatabase(srv *rpc.Server, socket string) {
 		asked := make(chan struct{})
 		go func() {
 			defer close(asked)
-			io.Copy(db, conn)
+			if _, err := io.Copy(db, conn); err != nil {
+				db.Close() // the caller is gone
+			}
 			db.(*net.UnixConn).CloseWrite()
 		}()
 		_, err = io.Copy(conn, db)

@@ -28,13 +28,18 @@ type route struct {
 	client   rpc.Caller // the drivers dial through it; nil: they use TCP, to a sealmux forward
 	line     *faultnet.Proxy
 	sessions *atomic.Int32 // that were made
+	only     bool          // there is no session but the first
 }
 
 // routes are all of them, each with processes or a server and a client of its own.
 var routes = map[string]func(t testing.TB) *route{
 	"sealmux forward": forwarded,
-	"rpc.Client":      func(t testing.TB) *route { return embedded(t, newClient) },
-	"cluster.Client":  func(t testing.TB) *route { return embedded(t, newCluster) },
+	"rpc.Client": func(t testing.TB) *route {
+		r := embedded(t, newClient)
+		r.only = true
+		return r
+	},
+	"cluster.Client": func(t testing.TB) *route { return embedded(t, newCluster) },
 }
 
 // each runs a check on every route.
