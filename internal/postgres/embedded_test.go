@@ -50,7 +50,11 @@ func throughSession(config *pgx.ConnConfig, client rpc.Caller) {
 type sessionDialer struct{ client rpc.Caller }
 
 func (d sessionDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	return d.client.OpenConn(ctx, "postgres")
+	conn, err := d.client.OpenConn(ctx, "postgres")
+	if err != nil {
+		return nil, err
+	}
+	return opConn{conn}, nil
 }
 
 func (d sessionDialer) Dial(network, address string) (net.Conn, error) {
@@ -61,4 +65,25 @@ func (d sessionDialer) DialTimeout(network, address string, timeout time.Duratio
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return d.DialContext(ctx, network, address)
+}
+
+// An opConn has errors as those of package net. lib/pq takes no others for the end of a connection: one that a lost session has ended would
+// stay in the pool of database/sql.
+type opConn struct{ net.Conn }
+
+func (c opConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	return n, c.wrap("read", err)
+}
+
+func (c opConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	return n, c.wrap("write", err)
+}
+
+func (c opConn) wrap(op string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return &net.OpError{Op: op, Net: "sealmux", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
