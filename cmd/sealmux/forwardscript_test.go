@@ -16,7 +16,7 @@ import (
 // Commands of the scripts about forwarding, which TestScripts has too:
 //
 //	target NAME KIND             listen on a TCP port as a target to forward to: whole (reads to the end, then writes it all back and ends),
-//	                             absent (nobody listens any more); set $NAME
+//	                             absent (it refuses); set $NAME
 //	forwarder NAME ARG...        start sealmux forward ARG..., wait until it is ready, set $FORWARD and $FORWARD2 to where it listens
 //	tcp NETWORK ADDR TEXT        connect, write TEXT, end that, and read TEXT to the end; with ! there must be an error in place of an end
 //	awaits NAME TEXT             wait until that server or forwarder has written TEXT to its stderr
@@ -31,13 +31,16 @@ func cmdTarget(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: target NAME KIND")
 	}
+	if args[1] == "absent" {
+		addr, free, err := refusing()
+		ts.Check(err)
+		ts.Defer(free)
+		ts.Setenv(args[0], addr)
+		return
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	ts.Setenv(args[0], l.Addr().String())
-	if args[1] == "absent" {
-		ts.Check(l.Close())
-		return
-	}
 	serve(ts, l, func() error {
 		c, err := l.Accept()
 		if err == nil {
@@ -51,6 +54,21 @@ func cmdTarget(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return err
 	})
+}
+
+// refusing returns an address to which nobody can connect, and that nobody else is given until it is freed: the near end of a
+// connection.
+func refusing() (addr string, free func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		l.Close()
+		return "", nil, err
+	}
+	return c.LocalAddr().String(), func() { c.Close(); l.Close() }, nil
 }
 
 func cmdForwarder(ts *testscript.TestScript, neg bool, args []string) {
@@ -125,16 +143,16 @@ func cmdAwaits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || servers(ts)[args[0]] == nil {
 		ts.Fatalf("usage: awaits NAME TEXT")
 	}
-	if err := servers(ts)[args[0]].says(args[1]); err != nil {
+	if err := servers(ts)[args[0]].stderr.says(args[1]); err != nil {
 		ts.Fatalf("%v", err)
 	}
 }
 
-// says waits until the process has written text to its stderr.
-func (p *process) says(text string) error {
-	for limit := time.Now().Add(30 * time.Second); !strings.Contains(p.stderr.String(), text); time.Sleep(5 * time.Millisecond) {
+// says waits until text was written.
+func (w *written) says(text string) error {
+	for limit := time.Now().Add(30 * time.Second); !strings.Contains(w.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
-			return fmt.Errorf("%q is not in what it wrote: %s", text, p.stderr.String())
+			return fmt.Errorf("%q is not in what it wrote: %s", text, w.String())
 		}
 	}
 	return nil

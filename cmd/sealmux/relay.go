@@ -28,6 +28,8 @@ type relay struct {
 // run returns when both ways have ended and both connections are closed, with what failed first. When ctx ends it resets both, and
 // returns the cause.
 func (r *relay) run(ctx context.Context) error {
+	linger(r.a, 0)
+	linger(r.b, 0)
 	stop := context.AfterFunc(ctx, func() {
 		r.failed(context.Cause(ctx))
 		r.reset()
@@ -86,6 +88,7 @@ func closeRelayed(c net.Conn, to, from error) {
 	case to != nil: // it lacks something
 		reset(c)
 	case from == nil:
+		linger(c, -1)
 		c.Close()
 	default: // it has all, and what it still sends nobody takes
 		abandon(c)
@@ -104,6 +107,7 @@ func abandon(c net.Conn) {
 	if _, stream := c.(interface{ Reset() error }); !stream {
 		c.SetReadDeadline(time.Now().Add(abandonTime))
 		io.CopyN(io.Discard, c, abandonBytes)
+		linger(c, -1)
 		c.Close()
 		return
 	}
@@ -129,5 +133,13 @@ func reset(c net.Conn) {
 		c.Close()
 	default:
 		c.Close()
+	}
+}
+
+// linger says how a TCP connection is closed: 0, as that of a relay until it has ended well, with a reset, even by the system after
+// the death of this process; -1 with what was written and its end.
+func linger(c net.Conn, seconds int) {
+	if c, ok := c.(*net.TCPConn); ok {
+		c.SetLinger(seconds)
 	}
 }
