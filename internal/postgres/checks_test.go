@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,6 +199,41 @@ func isCanceled(err error) bool {
 	var pgx *pgconn.PgError
 	var libpq *pq.Error
 	return errors.As(err, &pgx) && pgx.Code == "57014" || errors.As(err, &libpq) && libpq.Code == "57014"
+}
+
+// TestTerminated: the database ends a connection, says why, and the pools make others.
+func TestTerminated(t *testing.T) {
+	each(t, func(t *testing.T, r *route) {
+		pool, db, watch := r.pool(t, 2), r.pq(t), r.direct(t)
+		one, err := db.Conn(t.Context()) // a DB would have the query run again, on another connection
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := make(chan error, 2)
+		go func() {
+			_, err := pool.Exec(t.Context(), "select pg_sleep(3600)")
+			results <- err
+		}()
+		go func() {
+			_, err := one.ExecContext(t.Context(), "select pg_sleep(3600)")
+			results <- err
+		}()
+		const asleep = "state = 'active' and query like 'select pg_sleep%'"
+		r.count(t, watch, asleep, 2)
+		if _, err := watch.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and "+asleep); err != nil {
+			t.Fatal(err)
+		}
+		for range cap(results) {
+			// lib/pq makes driver.ErrBadConn of it
+			if err := <-results; err == nil || !strings.Contains(err.Error(), "57P01") && !errors.Is(err, driver.ErrBadConn) {
+				t.Error(err)
+			}
+		}
+		one.Close()
+		if err := errors.Join(pool.Ping(t.Context()), db.PingContext(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // promptly is far less than the sleeps in the queries, and far more than a busy machine takes.

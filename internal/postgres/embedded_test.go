@@ -31,7 +31,7 @@ func handleDatabase(srv *rpc.Server, socket string) {
 			db.(*net.UnixConn).CloseWrite()
 		}()
 		_, err = io.Copy(conn, db)
-		conn.Close()
+		conn.SetReadDeadline(time.Now()) // nobody answers any more
 		<-asked
 		db.Close()
 		return err
