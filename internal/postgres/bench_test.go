@@ -4,6 +4,7 @@ package postgres
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -40,6 +41,13 @@ func BenchmarkCopyOut(b *testing.B) {
 func ways(b *testing.B, run func(b *testing.B, conn *pgx.Conn)) {
 	b.Run("direct TCP", func(b *testing.B) {
 		config, err := pgx.ParseConfig(onTCP.dsn("127.0.0.1", onTCP.port))
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, connect(b, config))
+	})
+	b.Run("direct TLS", func(b *testing.B) {
+		config, err := pgx.ParseConfig(strings.Replace(onTCP.dsn("127.0.0.1", onTCP.port), "sslmode=disable", "sslmode=require", 1))
 		if err != nil {
 			b.Fatal(err)
 		}

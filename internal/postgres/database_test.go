@@ -61,8 +61,11 @@ func startDatabase(onTCP bool) (db *database, err error) {
 	if err := os.WriteFile(secret, []byte(db.password), 0o600); err != nil {
 		return nil, err
 	}
+	if err := writeCertificate(db.certificate()); err != nil {
+		return nil, err
+	}
 	if as != nil {
-		for _, path := range []string{db.dir, secret} {
+		for _, path := range []string{db.dir, secret, db.certificate()} {
 			if err := os.Chown(path, int(as.Uid), int(as.Gid)); err != nil {
 				return nil, err
 			}
@@ -135,6 +138,7 @@ func (db *database) start(bin string, as *syscall.Credential, onTCP bool) error 
 	}
 	db.process = command(as, db.dir, filepath.Join(bin, "postgres"), "-D", db.data(), "-k", db.dir, "-p", strconv.Itoa(number),
 		"-c", "listen_addresses="+listen, "-c", "max_connections=200", "-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "shared_buffers=32MB",
+		"-c", "ssl=on", "-c", "ssl_cert_file="+db.certificate(), "-c", "ssl_key_file="+db.certificate(),
 		"-c", "client_connection_check_interval=100ms") // so that a query ends whose client is gone
 	log, err := db.process.StderrPipe()
 	if err != nil {
@@ -185,6 +189,9 @@ func (db *database) stop() error {
 }
 
 func (db *database) data() string { return filepath.Join(db.dir, "data") }
+
+// certificate is the path of its certificate and the key to that, for who reaches it by TLS to compare.
+func (db *database) certificate() string { return filepath.Join(db.dir, "server.pem") }
 
 // socket is the path of its Unix socket.
 func (db *database) socket() string {

@@ -4,13 +4,12 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
