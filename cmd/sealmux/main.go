@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		hint := ""
 		if exitCode(err) == exitUsage {
 			hint = "; see " + cmd.CommandPath() + " --help"
+		}
+		if loud, ok := errors.AsType[loudError](err); ok {
+			fmt.Fprint(errOut, loud.warning(newStyle(errOut)))
 		}
 		fmt.Fprintf(errOut, "%s %s%s\n", newStyle(errOut).red("sealmux:"), oneLine(err), hint)
 	}
@@ -121,6 +125,7 @@ func newRoot() *cobra.Command {
 		listCommand(),
 		pingCommand(),
 		forwardCommand(),
+		knownCommand(),
 		inspectCommand(),
 		completionCommand(),
 		manCommand(),

@@ -45,8 +45,14 @@ type person struct {
 	over bool
 }
 
-// sit starts a program in a terminal of its own.
+// sit starts a sealmux in a terminal of its own.
 func sit(t *testing.T, env []string, args ...string) *person {
+	t.Helper()
+	return sitAt(t, env, exec.Command("sealmux", args...))
+}
+
+// sitAt starts a program in a terminal of its own.
+func sitAt(t *testing.T, env []string, cmd *exec.Cmd) *person {
 	t.Helper()
 	keys, screen, err := pty.Open()
 	if err != nil {
@@ -55,7 +61,7 @@ func sit(t *testing.T, env []string, args ...string) *person {
 	if err := pty.Setsize(keys, &pty.Winsize{Rows: 24, Cols: 100}); err != nil {
 		t.Fatal(err)
 	}
-	p := &person{t: t, keys: keys, screen: screen, read: make(chan struct{}), cmd: exec.Command("sealmux", args...)}
+	p := &person{t: t, keys: keys, screen: screen, read: make(chan struct{}), cmd: cmd}
 	p.more = sync.NewCond(&p.mu)
 	if p.before, err = term.GetState(int(screen.Fd())); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func replCommand() *cobra.Command {
 	var d dialer
 	var history string
 	cmd := &cobra.Command{
-		Use:   "repl --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] [--history FILE|none] ADDR",
+		Use:   "repl [--server-key FILE|SHA256:...] [--key FILE] [--legacy] [--timeout TIME] [--history FILE|none] ADDR",
 		Short: "Talk to a server line by line",
 		Long: "repl opens one connection and keeps it: each line of input is sent, and its reply printed. The line\n" +
 			"quit, or the end of the input, leaves. A line that gets no reply is reported and the next is read, unless the\n" +
