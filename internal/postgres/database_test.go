@@ -27,8 +27,9 @@ type database struct {
 	password string // of the user below
 	port     int    // on loopback; 0: it listens on its Unix socket alone
 
-	process *exec.Cmd
-	ended   chan error // what Wait said
+	process *exec.Cmd      // holder, and the server as its child
+	hold    io.WriteCloser // ends the server when it is closed
+	ended   chan error     // what Wait said
 }
 
 const (
@@ -122,6 +123,9 @@ func command(as *syscall.Credential, dir, program string, args ...string) *exec.
 	return cmd
 }
 
+// holder runs the server given as its arguments, and ends it ("fast") when its own input ends: so also when a test dies that is stuck.
+const holder = `"$@" & server=$!; exec 2>&-; read -r never; kill -INT $server; wait $server`
+
 var errPortTaken = errors.New("the port is taken")
 
 // start starts the server, and reads its log until it is ready.
@@ -136,15 +140,19 @@ func (db *database) start(bin string, as *syscall.Credential, onTCP bool) error 
 		l.Close()
 		listen, db.port = "127.0.0.1", number
 	}
-	db.process = command(as, db.dir, filepath.Join(bin, "postgres"), "-D", db.data(), "-k", db.dir, "-p", strconv.Itoa(number),
+	db.process = command(as, db.dir, "/bin/sh", "-c", holder, "holder", filepath.Join(bin, "postgres"), "-D", db.data(), "-k", db.dir, "-p", strconv.Itoa(number),
 		"-c", "listen_addresses="+listen, "-c", "max_connections=200", "-c", "fsync=off", "-c", "log_checkpoints=off", "-c", "shared_buffers=32MB",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+db.certificate(), "-c", "ssl_key_file="+db.certificate(),
 		"-c", "client_connection_check_interval=100ms") // so that a query ends whose client is gone
+	db.process.SysProcAttr.Setpgid = true // an interrupt at the terminal is the test's, which ends the server
 	log, err := db.process.StderrPipe()
-	if err != nil {
-		return err
+	if err == nil {
+		db.hold, err = db.process.StdinPipe()
 	}
-	if err := db.process.Start(); err != nil {
+	if err == nil {
+		err = db.process.Start()
+	}
+	if err != nil {
 		return err
 	}
 	lines := bufio.NewReader(log)
@@ -156,6 +164,7 @@ func (db *database) start(bin string, as *syscall.Credential, onTCP bool) error 
 			break
 		}
 		if err != nil {
+			db.hold.Close()
 			err := fmt.Errorf("postgres: %w: %s", db.process.Wait(), &said)
 			if strings.Contains(said.String(), "Address already in use") {
 				err = errors.Join(errPortTaken, err)
@@ -174,16 +183,14 @@ func (db *database) start(bin string, as *syscall.Credential, onTCP bool) error 
 // stop shuts the server down, cutting the connections that are left.
 func (db *database) stop() error {
 	defer os.RemoveAll(db.dir)
-	if err := db.process.Process.Signal(syscall.SIGINT); err != nil { // "fast"
-		return err
-	}
+	db.hold.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	select {
 	case err := <-db.ended:
 		return err
 	case <-ctx.Done():
-		db.process.Process.Signal(syscall.SIGQUIT) // "immediate"
+		syscall.Kill(-db.process.Process.Pid, syscall.SIGQUIT) // "immediate"
 		return errors.Join(errors.New("postgres did not shut down within a minute"), <-db.ended)
 	}
 }
