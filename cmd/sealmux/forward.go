@@ -20,7 +20,7 @@ func forwardCommand() *cobra.Command {
 	var d dialer
 	var f forwarder
 	cmd := &cobra.Command{
-		Use:   "forward --server-key FILE|SHA256:... --key FILE -L [BIND:]PORT:HOST:PORT ADDR",
+		Use:   "forward [--server-key FILE|SHA256:...] --key FILE -L [BIND:]PORT:HOST:PORT [--timeout TIME] [--drain TIME] [--json] ADDR",
 		Short: "Forward local TCP ports through a session",
 		Long: "forward listens on local ports and carries each connection through one session to an address that the server\n" +
 			"reaches, as ssh -L does. The server must allow that address: sealmux serve --allow-forward HOST:PORT, written alike.\n" +

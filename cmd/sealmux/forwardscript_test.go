@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -133,10 +134,10 @@ func exchange(network, addr, text string) (string, error) {
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(30 * time.Second))
-	io.WriteString(c, text) // an error is found when the end is read
-	closeWrite(c)
-	all, err := io.ReadAll(c)
-	return string(all), err
+	_, err = io.WriteString(c, text)
+	err = errors.Join(err, closeWrite(c)) // a reset is told once
+	all, readErr := io.ReadAll(c)
+	return string(all), errors.Join(err, readErr)
 }
 
 func cmdAwaits(ts *testscript.TestScript, neg bool, args []string) {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -21,8 +23,44 @@ var relayPieces = sync.Pool{New: func() any { return new([relayPiece]byte) }}
 type relay struct {
 	a, b net.Conn
 
-	once  sync.Once
-	first error // what failed first
+	toA, toB writer
+	once     sync.Once
+	first    error // what failed first
+}
+
+// A writer is what a relay knows of writing to one of its connections.
+type writer struct {
+	busy  chan struct{} // has a value while a Write may be on its way
+	reset atomic.Bool   // one has found the connection reset
+}
+
+// write writes to dst.
+func (w *writer) write(dst net.Conn, piece []byte) error {
+	w.busy <- struct{}{}
+	defer func() { <-w.busy }()
+	_, err := dst.Write(piece)
+	if errors.Is(err, syscall.ECONNRESET) {
+		w.reset.Store(true)
+	}
+	return err
+}
+
+// tellTime is how long a Write may take to tell of a reset that it has found.
+const tellTime = 250 * time.Millisecond
+
+// ended is what the end of what comes from a connection means. The system tells of a reset only once: if a Write has found it, a Read
+// finds what looks like an end. A Write that has been told returns at once; one that goes on waits for the other side to
+// read.
+func (w *writer) ended() error {
+	select {
+	case w.busy <- struct{}{}:
+		<-w.busy
+	case <-time.After(tellTime):
+	}
+	if w.reset.Load() {
+		return syscall.ECONNRESET
+	}
+	return io.EOF
 }
 
 // run returns when both ways have ended and both connections are closed, with what failed first. When ctx ends it resets both, and
@@ -37,8 +75,9 @@ func (r *relay) run(ctx context.Context) error {
 	defer stop()
 	var toA, toB error
 	var other sync.WaitGroup
-	other.Go(func() { toA = r.way(r.a, r.b) })
-	toB = r.way(r.b, r.a)
+	r.toA.busy, r.toB.busy = make(chan struct{}, 1), make(chan struct{}, 1)
+	other.Go(func() { toA = r.way(r.a, r.b, &r.toA, &r.toB) })
+	toB = r.way(r.b, r.a, &r.toB, &r.toA)
 	other.Wait()
 	other.Go(func() { closeRelayed(r.a, toA, toB) })
 	closeRelayed(r.b, toB, toA)
@@ -56,16 +95,19 @@ func (r *relay) reset() {
 
 // way copies from src to dst up to the end of src, and passes that on. If src fails, what dst has got is not all, and nothing can be
 // said to src: both are reset. If dst fails, it may have said something before, which the other way still brings to src.
-func (r *relay) way(dst, src net.Conn) error {
+func (r *relay) way(dst, src net.Conn, toDst, toSrc *writer) error {
 	piece := relayPieces.Get().(*[relayPiece]byte)
 	defer relayPieces.Put(piece)
 	for {
 		n, err := src.Read(piece[:])
 		if n > 0 {
-			if _, err := dst.Write(piece[:n]); err != nil {
+			if err := toDst.write(dst, piece[:n]); err != nil {
 				r.failed(err)
 				return err
 			}
+		}
+		if err == io.EOF {
+			err = toSrc.ended()
 		}
 		switch {
 		case err == io.EOF:
