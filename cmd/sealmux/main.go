@@ -1,5 +1,5 @@
-// Command sealmux makes identities, serves the echo and talks to it over one encrypted connection, and shows what an onlooker
-// sees of one.
+// Command sealmux makes identities, serves the echo and talks to it over one encrypted connection, forwards TCP ports through one, and
+// shows what an onlooker sees of one.
 //
 // Its voice: data on stdout, all else on stderr. An error is one sentence that says what happened and what to
 // do, after "sealmux: "; a failure at run time prints no usage text. Colour on a terminal only, and never with NO_COLOR.
@@ -123,6 +123,7 @@ func newRoot() *cobra.Command {
 		callCommand(),
 		listCommand(),
 		pingCommand(),
+		forwardCommand(),
 		knownCommand(),
 		inspectCommand(),
 		completionCommand(),
