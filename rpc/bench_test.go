@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"testing"
@@ -54,4 +55,37 @@ func BenchmarkCall(b *testing.B) {
 	c.Close()
 	srv.Close()
 	<-done
+}
+
+// BenchmarkCodec calls with a struct of seven fields there and back, without codec and in each.
+func BenchmarkCodec(b *testing.B) {
+	type order struct {
+		ID       int64
+		Customer string
+		Lines    []pair
+		Notes    map[string]string
+		Price    float64
+		Open     bool
+		At       int64
+	}
+	v := order{7, "somebody", []pair{{1, "one"}, {2, "two"}, {3, "three"}}, map[string]string{"a": "b", "c": "d"}, 9.5, true, 1 << 40}
+	for name, codec := range map[string]Codec{"none": nil, "json": JSON, "gob": Gob} {
+		b.Run("codec="+name, func(b *testing.B) {
+			m := Unary[order, order]{Name: "m", Codec: codec}
+			srv := NewServer(Options{})
+			m.Handle(srv, func(_ context.Context, v order) (order, error) { return v, nil })
+			c, _ := start(b, srv, Options{})
+			body, err := encodeBy(codec, nil, &v)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.Call(bg, c, v); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(body)), "bytes/message")
+		})
+	}
 }

@@ -73,8 +73,14 @@ func appendAny(b []byte, v any) ([]byte, error) {
 	case nil:
 		return append(b, 0xc0), nil
 	}
-	if _, err := planOf(reflect.TypeOf(v)); err != nil {
+	t := reflect.TypeOf(v)
+	if _, err := planOf(t); err != nil {
 		return nil, err
+	}
+	if t.Kind() == reflect.Struct { // its methods, and those of its fields, may have pointer receivers, as those of url.URL have
+		p := reflect.New(t)
+		p.Elem().Set(reflect.ValueOf(v))
+		v = p.Interface()
 	}
 	e := encoders.Get().(*encoder)
 	e.buf.Reset()
@@ -107,6 +113,9 @@ func decode(b Raw, v any) (err error) {
 		*v, err = decodeBytes(b)
 		return err
 	}
+	if isCoded(b) {
+		return errCoded
+	}
 	t := reflect.TypeOf(v).Elem()
 	p, err := planOf(t)
 	if err != nil {
@@ -127,16 +136,23 @@ func decode(b Raw, v any) (err error) {
 func decodeString(b Raw) (string, error) {
 	t, err := next(b, 0)
 	if err != nil || t.kind != tokStr && t.kind != tokNil {
-		return "", &badMessage{"not text", 0}
+		return "", notPlain(b, "not text")
 	}
 	return string(b[t.start:t.end]), nil
+}
+
+func notPlain(b Raw, reason string) error {
+	if isCoded(b) {
+		return errCoded
+	}
+	return &badMessage{reason, 0}
 }
 
 // decodeBytes returns a view of b.
 func decodeBytes(b Raw) ([]byte, error) {
 	t, err := next(b, 0)
 	if err != nil || t.kind != tokBin && t.kind != tokNil {
-		return nil, &badMessage{"not binary", 0}
+		return nil, notPlain(b, "not binary")
 	}
 	return b[t.start:t.end:t.end], nil
 }

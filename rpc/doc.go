@@ -15,6 +15,33 @@
 // takes the methods of a struct. HandleConn and Caller.OpenConn hand a stream over as a net.Conn. BackFrom calls the other side
 // from within a handler. Server.HandleRaw, Server.HandleStream and Caller take messages as bytes. Pipe is a session for tests.
 //
+// # Types that msgpack does not carry
+//
+// Handle says of which types messages may be. For others the method names a Codec, on both sides, and they stay as they are:
+//
+//	var Draw = rpc.Unary[Shape, *big.Float]{Name: "draw", Codec: rpc.Gob} // Shape is an interface
+//
+// JSON and Gob are codecs, and so is whatever has Codec's three methods. This is what becomes of types without one:
+//
+//	cross                big.Int, big.Rat, url.URL, netip.Addr, net.IP, and what has MarshalBinary or MarshalText
+//	cross with a loss    big.Float (its precision), time.Time (its zone), unexported fields beside exported ones; in an any, an int,
+//	                     which comes back as small as its bytes are
+//	refused by Handle    interfaces with methods, complex numbers, maps whose keys are neither text nor integers, structs with
+//	                     unexported fields alone, though they have MarshalJSON or GobEncode
+//
+// # From net/rpc
+//
+// A service of net/rpc moves in two steps. First it runs as it is, its codec too, over connections in the session:
+//
+//	go service.Accept(rpc.ListenConn(srv, "arith")) // a *net/rpc.Server, beside the handlers of srv
+//
+//	conn, err := client.OpenConn(ctx, "arith")
+//	old := netrpc.NewClient(conn)
+//
+// Then srv.Register("Arith", arith) takes the same struct, and callers say Call[Reply](ctx, client, "Arith.Multiply", args): with
+// deadlines, outcomes, and errors that keep their kind. For types that msgpack does not carry there is RegisterCodec.
+// net/http runs over connections in the same way (ListenConn, ConnContext).
+//
 // # Promises
 //
 // A call runs at most once: this package never repeats one. It has exactly one outcome, which OutcomeOf tells: NotSent and
@@ -29,7 +56,7 @@
 // A handler that panics harms only its own call. After Server.Shutdown returned nil, every call that a handler took was
 // answered, and its answer handed to the session; a client that takes none keeps Shutdown waiting until its context ends.
 //
-// What a peer sends is bounded before it is allocated, and checked before msgpack decodes it (Check). A peer that breaks
+// What a peer sends is bounded before it is allocated, and checked before msgpack, JSON or gob decode it (Check, JSON, Gob). A peer that breaks
 // the protocol loses its session with an error that matches ErrProtocol; its bytes are not logged. For one session a
 // server holds at most Options.MaxHeld bytes of requests and replies, besides the replies of the handlers that run already; for each
 // stream of calls 256 KiB of unwritten replies, for the first 1 MiB, for any stream 16 KiB of unread bytes, and one message while it is read.
@@ -64,7 +91,7 @@
 //	                before openStream.mu or serverCall.mu, and they alone are held while a stream blocks. callContext.state and
 //	                queue.mu come last. Client.mu and Server.mu are held alone.
 //
-// The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go;
+// The wire is SPEC.md, whose rule numbers the code cites. Reading order: status.go, errors.go, wire.go, msgpack.go, parse.go, check.go, fit.go, codec.go, coded.go, gobwalk.go;
 // then room.go, outbox.go, frame.go, intake.go, items.go; then client.go, clientcall.go, clientstream.go, clientopen.go, clientconn.go; server.go,
 // registry.go, serversession.go, serverstream.go, serverwork.go, servercall.go, callcontext.go, serveropen.go, drain.go; at last method.go.
 package rpc

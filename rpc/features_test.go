@@ -357,7 +357,7 @@ func TestHealthAndMethods(t *testing.T) {
 		if _, err := Call[string](bg, c, "anything", "echo"); err != nil { // built-in methods do not end the echo
 			t.Error(err)
 		}
-		Get := Unary[pair, *pair]{"kv.Get"}
+		Get := Unary[pair, *pair]{Name: "kv.Get"}
 		Get.Handle(srv, func(_ context.Context, p pair) (*pair, error) { return &p, nil })
 		d, err := Methods.Call(bg, c, "")
 		if err != nil {
@@ -472,18 +472,18 @@ func TestRegister(t *testing.T) {
 	_, err = Call[int](bg, c, "Arith.Add", "text")
 	want(t, err, InvalidArgument, NotExecuted)
 	var got []int
-	for n, err := range (ServerStream[int, int]{"Arith.Count"}).Call(bg, c, 4) {
+	for n, err := range (ServerStream[int, int]{Name: "Arith.Count"}).Call(bg, c, 4) {
 		if err != nil {
 			t.Error(err)
 		}
 		got = append(got, n)
 	}
-	if n, err := (ClientStream[int, int]{"Arith.Sum"}).Call(bg, c, slices.Values(got)); n != 6 || err != nil {
+	if n, err := (ClientStream[int, int]{Name: "Arith.Sum"}).Call(bg, c, slices.Values(got)); n != 6 || err != nil {
 		t.Error(n, err)
 	}
-	_, err = ClientStream[string, int]{"Arith.Sum"}.Call(bg, c, slices.Values([]string{"x"}))
+	_, err = ClientStream[string, int]{Name: "Arith.Sum"}.Call(bg, c, slices.Values([]string{"x"}))
 	want(t, err, InvalidArgument, Executed)
-	s, err := Bidi[int, string]{"Arith.Chat"}.Open(bg, c)
+	s, err := Bidi[int, string]{Name: "Arith.Chat"}.Open(bg, c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,15 @@ type plan struct {
 	key    *plan            // planMap
 	fields map[string]*plan // planStruct
 	list   []*plan          // planStruct, in order
+	hollow bool             // planStruct: it has fields, and msgpack writes none
+}
+
+// solid refuses a hollow type: it would come out empty, and nobody be told.
+func (p *plan) solid(t reflect.Type) error {
+	if p.hollow {
+		return fmt.Errorf("%v has no exported fields and no methods for msgpack; set a Codec that can write it, or leave it out", t)
+	}
+	return nil
 }
 
 type planKind uint8
@@ -55,6 +64,9 @@ func planOf(t reflect.Type) (*plan, error) {
 		return nil, v.(error)
 	}
 	p, err := makePlan(t, make(map[reflect.Type]*plan))
+	if err == nil {
+		err = p.solid(t)
+	}
 	if err != nil {
 		err = fmt.Errorf("rpc: type %v cannot be carried: %w", t, err)
 		plans.Store(t, err)
@@ -104,19 +116,24 @@ func makePlan(t reflect.Type, seen map[reflect.Type]*plan) (*plan, error) {
 			break
 		}
 		p.kind = planList
-		p.elem, err = makePlan(t.Elem(), seen)
+		if p.elem, err = makePlan(t.Elem(), seen); err == nil {
+			err = p.elem.solid(t.Elem())
+		}
 	case reflect.Map:
 		p.kind = planMap
 		if p.key, err = makePlan(t.Key(), seen); err == nil {
 			if p.key.kind != planInt && p.key.kind != planUint && p.key.kind != planText {
 				return nil, fmt.Errorf("%v has keys that are neither text nor integers", t)
 			}
-			p.elem, err = makePlan(t.Elem(), seen)
+			if p.elem, err = makePlan(t.Elem(), seen); err == nil {
+				err = p.elem.solid(t.Elem())
+			}
 		}
 	case reflect.Struct:
 		p.kind = planStruct
 		p.fields = make(map[string]*plan)
 		err = planFields(t, p, seen)
+		p.hollow = isHollow(t, p)
 	default:
 		return nil, fmt.Errorf("%v is not a type of data", t)
 	}
@@ -155,7 +172,11 @@ func planFields(t reflect.Type, p *plan, seen map[reflect.Type]*plan) error {
 		if err != nil {
 			return err
 		}
-		if f.Anonymous {
+		if !f.Anonymous {
+			if err := fp.solid(f.Type); err != nil {
+				return err
+			}
+		} else {
 			// msgpack makes embedded pointers by a goroutine a type that never ends, and cannot set unexported ones.
 			if f.Type.Kind() == reflect.Pointer || !f.IsExported() && fp.kind != planStruct {
 				return fmt.Errorf("%v embeds %v; name the field", t, f.Type)
@@ -183,6 +204,19 @@ func planFields(t reflect.Type, p *plan, seen map[reflect.Type]*plan) error {
 		p.list = append(p.list, fp)
 	}
 	return nil
+}
+
+// isHollow reports whether t has fields, and p none of them. Blank ones are there for the compiler, and tags leave out what they mean to.
+func isHollow(t reflect.Type, p *plan) bool {
+	if len(p.fields) > 0 {
+		return false
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Name != "_" && f.Tag.Get("msgpack") != "-" {
+			return true
+		}
+	}
+	return false
 }
 
 func hasOwnDecoder(t reflect.Type) bool {

@@ -134,6 +134,8 @@ func (s *shapes) of(t reflect.Type, m *method) int {
 	switch {
 	case m.form == connForm:
 		return -1
+	case m.codec != nil:
+		return s.coded(m.codec.Name())
 	case t == nil:
 		t = reflect.TypeFor[any]()
 	}

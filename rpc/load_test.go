@@ -182,7 +182,7 @@ func TestBadHandlers(t *testing.T) {
 		Handle(srv, "deaf", func(context.Context, int) (int, error) { <-release; return 0, nil })
 		Handle(srv, "good", func(context.Context, int) (int, error) { return 1, nil })
 		stream := func(name string, f func(s *Stream[[]byte, int]) error) {
-			Bidi[int, []byte]{name}.Handle(srv, func(_ context.Context, s *Stream[[]byte, int]) error { return f(s) })
+			Bidi[int, []byte]{Name: name}.Handle(srv, func(_ context.Context, s *Stream[[]byte, int]) error { return f(s) })
 		}
 		stream("spanic", func(*Stream[[]byte, int]) error { panic("x") })
 		stream("smuch", func(s *Stream[[]byte, int]) error { return s.Send(make([]byte, 1<<20)) })
@@ -207,7 +207,7 @@ func TestBadHandlers(t *testing.T) {
 		results := make(chan error, 2)
 		go func() { _, err := Call[int](ctx, c, "deaf", 0); results <- err }()
 		go func() {
-			s, _ := Bidi[int, []byte]{"sdeaf"}.Open(ctx, c)
+			s, _ := Bidi[int, []byte]{Name: "sdeaf"}.Open(ctx, c)
 			_, err := s.Recv()
 			results <- err
 		}()
@@ -218,12 +218,12 @@ func TestBadHandlers(t *testing.T) {
 		want(t, <-results, Canceled, OutcomeUnknown)
 		good("deaf cancelled")
 		for name, code := range map[string]Code{"spanic": Internal, "smuch": ResourceExhausted} {
-			s, _ := Bidi[int, []byte]{name}.Open(bg, c)
+			s, _ := Bidi[int, []byte]{Name: name}.Open(bg, c)
 			_, err := s.Recv()
 			want(t, err, code, Executed)
 			good(name)
 		}
-		s, _ := Bidi[int, []byte]{"slate"}.Open(bg, c)
+		s, _ := Bidi[int, []byte]{Name: "slate"}.Open(bg, c)
 		s.Recv()
 		if err := late.Send(nil); err == nil {
 			t.Error("a handler that has returned sends")

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -204,6 +205,20 @@ func (i Info) Draining() <-chan struct{} {
 		return nil
 	}
 	return i.call.ss.drained.begun
+}
+
+// Outcome is what the caller will be told of err, which a Server's interceptor is about to return: NotExecuted if the handler was
+// not called, or was but not with a request that fits it, else Executed. The error alone does not say: it may be that of
+// another interceptor, or one that the handler got from another server. Of nil, and of no call, it is OutcomeOf(err).
+func (i Info) Outcome(err error) Outcome {
+	if i.call == nil || err == nil {
+		return OutcomeOf(err)
+	}
+	ran := i.call.runs.Load()
+	if _, refused := errors.AsType[*refusal](err); ran <= 0 || refused && ran == 1 {
+		return NotExecuted
+	}
+	return Executed
 }
 
 // BackFrom returns a Caller of the other side's handlers, over the session that brought the call whose handler got ctx. It

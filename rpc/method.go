@@ -13,8 +13,11 @@ import (
 //
 //	var Get = rpc.Unary[GetRequest, *GetReply]{Name: "kv.Get"}
 //
-// of types as in Handle.
-type Unary[Req, Resp any] struct{ Name string }
+// of types as in Handle, or of those that its Codec carries.
+type Unary[Req, Resp any] struct {
+	Name  string
+	Codec Codec // of the request and the reply; nil: msgpack
+}
 
 // Handle registers fn for the method: see Handle.
 func (u Unary[Req, Resp]) Handle(s *Server, fn func(ctx context.Context, req Req) (Resp, error)) {
@@ -23,14 +26,14 @@ func (u Unary[Req, Resp]) Handle(s *Server, fn func(ctx context.Context, req Req
 
 // Call calls the method: see Call.
 func (u Unary[Req, Resp]) Call(ctx context.Context, c Caller, req Req) (Resp, error) {
-	return callValue[Req, Resp](ctx, c, u.Name, &req)
+	return callValue[Req, Resp](ctx, c, u.Name, u.Codec, &req)
 }
 
 func (u Unary[Req, Resp]) method(fn func(ctx context.Context, req Req) (Resp, error)) *method {
 	return &method{
-		name: u.Name, form: unaryForm, in: reflect.TypeFor[Req](), out: reflect.TypeFor[Resp](),
+		name: u.Name, form: unaryForm, codec: u.Codec, in: reflect.TypeFor[Req](), out: reflect.TypeFor[Resp](),
 		unary: func(ctx context.Context, r *Request) (Raw, error) {
-			req, err := decodeValue[Req](r.Body)
+			req, err := decodeBy[Req](u.Codec, r.Body)
 			if err != nil {
 				return nil, refuseBody(err)
 			}
@@ -38,7 +41,7 @@ func (u Unary[Req, Resp]) method(fn func(ctx context.Context, req Req) (Resp, er
 			if err != nil {
 				return nil, err
 			}
-			reply, err := encodeValue(r.scratch, &resp)
+			reply, err := encodeBy(u.Codec, r.scratch, &resp)
 			if err != nil {
 				return nil, Errorf(Internal, "the reply: %w", err)
 			}
@@ -47,9 +50,9 @@ func (u Unary[Req, Resp]) method(fn func(ctx context.Context, req Req) (Resp, er
 	}
 }
 
-// decodeRequest is decode for what a handler was sent.
-func decodeRequest(b Raw, v any) error {
-	if err := decode(b, v); err != nil {
+// decodeRequest is decodeInto for what a handler was sent.
+func decodeRequest(c Codec, b Raw, v any) error {
+	if err := decodeInto(c, b, v); err != nil {
 		return refuseBody(err)
 	}
 	return nil
@@ -60,7 +63,10 @@ func refuseBody(err error) error {
 }
 
 // A ServerStream is a method with one request, answered by any number of messages.
-type ServerStream[Req, Item any] struct{ Name string }
+type ServerStream[Req, Item any] struct {
+	Name  string
+	Codec Codec // of the request and the messages; nil: msgpack
+}
 
 // Handle registers fn for the method. send waits while the caller lags behind; it fails when nobody wants more. When fn
 // returns nil the caller's loop ends.
@@ -70,9 +76,9 @@ func (m ServerStream[Req, Item]) Handle(s *Server, fn func(ctx context.Context, 
 
 func (m ServerStream[Req, Item]) method(fn func(ctx context.Context, req Req, send func(Item) error) error) *method {
 	return &method{
-		name: m.Name, form: serverForm, in: reflect.TypeFor[Req](), out: reflect.TypeFor[Item](),
+		name: m.Name, form: serverForm, codec: m.Codec, in: reflect.TypeFor[Req](), out: reflect.TypeFor[Item](),
 		stream: func(ctx context.Context, _ *Request, raw MessageStream) error {
-			s := Stream[Item, Req]{raw}
+			s := Stream[Item, Req]{raw, m.Codec}
 			req, err := s.one()
 			if err != nil { // fn has not run, though what stands around it has
 				status := statusOf(err, nil)
@@ -97,12 +103,12 @@ func (m ServerStream[Req, Item]) method(fn func(ctx context.Context, req Req, se
 func (m ServerStream[Req, Item]) Call(ctx context.Context, c Caller, req Req) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		var none Item
-		body, err := encode(req)
+		body, err := encodeBy(m.Codec, nil, &req)
 		if err != nil {
 			yield(none, fail(InvalidArgument, NotSent, "", err))
 			return
 		}
-		s, err := open[Req, Item](ctx, c, m.Name, body)
+		s, err := open[Req, Item](ctx, c, m.Name, m.Codec, body)
 		if err != nil {
 			yield(none, err)
 			return
@@ -117,15 +123,18 @@ func (m ServerStream[Req, Item]) Call(ctx context.Context, c Caller, req Req) it
 }
 
 // A ClientStream is a method with any number of messages, answered by one reply.
-type ClientStream[Item, Resp any] struct{ Name string }
+type ClientStream[Item, Resp any] struct {
+	Name  string
+	Codec Codec // of the messages and the reply; nil: msgpack
+}
 
 // Handle registers fn for the method. items is to be ranged over, once; it yields an error, last, if the caller's messages
 // break off, which fn should return.
 func (m ClientStream[Item, Resp]) Handle(s *Server, fn func(ctx context.Context, items iter.Seq2[Item, error]) (Resp, error)) {
 	s.register(&method{
-		name: m.Name, form: clientForm, in: reflect.TypeFor[Item](), out: reflect.TypeFor[Resp](),
+		name: m.Name, form: clientForm, codec: m.Codec, in: reflect.TypeFor[Item](), out: reflect.TypeFor[Resp](),
 		stream: func(ctx context.Context, _ *Request, raw MessageStream) error {
-			s := Stream[Resp, Item]{raw}
+			s := Stream[Resp, Item]{raw, m.Codec}
 			resp, err := fn(ctx, s.All())
 			if err != nil {
 				return err
@@ -139,7 +148,7 @@ func (m ClientStream[Item, Resp]) Handle(s *Server, fn func(ctx context.Context,
 // has taken them all. When ctx ends Call returns at once, unless items is waiting to yield.
 func (m ClientStream[Item, Resp]) Call(ctx context.Context, c Caller, items iter.Seq[Item]) (Resp, error) {
 	var none Resp
-	s, err := open[Item, Resp](ctx, c, m.Name, nil)
+	s, err := open[Item, Resp](ctx, c, m.Name, m.Codec, nil)
 	if err != nil {
 		return none, err
 	}
@@ -158,19 +167,24 @@ func (m ClientStream[Item, Resp]) Call(ctx context.Context, c Caller, items iter
 }
 
 // A Bidi is a method with any number of messages both ways, In from the caller and Out from the handler.
-type Bidi[In, Out any] struct{ Name string }
+type Bidi[In, Out any] struct {
+	Name  string
+	Codec Codec // of the messages both ways; nil: msgpack
+}
 
 // Handle registers fn for the method. The stream ends when fn returns.
 func (m Bidi[In, Out]) Handle(s *Server, fn func(ctx context.Context, s *Stream[Out, In]) error) {
 	s.register(&method{
-		name: m.Name, form: bidiForm, in: reflect.TypeFor[In](), out: reflect.TypeFor[Out](),
-		stream: func(ctx context.Context, _ *Request, raw MessageStream) error { return fn(ctx, &Stream[Out, In]{raw}) },
+		name: m.Name, form: bidiForm, codec: m.Codec, in: reflect.TypeFor[In](), out: reflect.TypeFor[Out](),
+		stream: func(ctx context.Context, _ *Request, raw MessageStream) error {
+			return fn(ctx, &Stream[Out, In]{raw, m.Codec})
+		},
 	})
 }
 
 // Open opens a stream to the method's handler: see Caller. It must be used until Recv fails, or be closed, or ctx be cancelled.
 func (m Bidi[In, Out]) Open(ctx context.Context, c Caller) (*OpenStream[In, Out], error) {
-	return open[In, Out](ctx, c, m.Name, nil)
+	return open[In, Out](ctx, c, m.Name, m.Codec, nil)
 }
 
 // An OpenStream is the caller's end of a stream: it sends S and receives R.
@@ -180,13 +194,13 @@ type OpenStream[S, R any] struct {
 	received *Received
 }
 
-func open[S, R any](ctx context.Context, c Caller, name string, body Raw) (*OpenStream[S, R], error) {
+func open[S, R any](ctx context.Context, c Caller, name string, codec Codec, body Raw) (*OpenStream[S, R], error) {
 	o := outgoingOf(ctx)
 	raw, err := c.Open(ctx, &Request{Method: name, ID: o.requestID, Header: o.header.clone(), Body: body})
 	if err != nil {
 		return nil, err
 	}
-	return &OpenStream[S, R]{Stream[S, R]{raw}, raw, o.received}, nil
+	return &OpenStream[S, R]{Stream[S, R]{raw, codec}, raw, o.received}, nil
 }
 
 // CloseSend says that there are no more messages from here.
@@ -219,7 +233,7 @@ func (s *OpenStream[S, R]) reply() (R, error) {
 	case err != nil:
 		return none, err
 	}
-	if err := decodeFrom(s.raw, body, &reply); err != nil {
+	if err := decodeFrom(s.raw, s.codec, body, &reply); err != nil {
 		return wrong(err)
 	}
 	switch _, err := s.raw.Recv(); {
@@ -233,11 +247,14 @@ func (s *OpenStream[S, R]) reply() (R, error) {
 
 // A Stream is an end of a stream of messages: it sends S and receives R. One goroutine may send while another receives. A
 // message that is not an R fails with an error that matches ErrBadMessage and ends nothing by itself.
-type Stream[S, R any] struct{ raw MessageStream }
+type Stream[S, R any] struct {
+	raw   MessageStream
+	codec Codec
+}
 
 // Send sends a message: see MessageStream.
 func (s *Stream[S, R]) Send(message S) error {
-	body, err := encode(message)
+	body, err := encodeBy(s.codec, nil, &message)
 	if err != nil {
 		return Errorf(Internal, "the message: %w", err)
 	}
@@ -247,7 +264,7 @@ func (s *Stream[S, R]) Send(message S) error {
 // Recv returns the next message, or io.EOF once the other side has said that there are no more.
 func (s *Stream[S, R]) Recv() (R, error) {
 	var message R
-	if err := recvInto(s.raw, &message); err != nil {
+	if err := recvInto(s.raw, s.codec, &message); err != nil {
 		var none R
 		return none, err
 	}
@@ -255,19 +272,19 @@ func (s *Stream[S, R]) Recv() (R, error) {
 }
 
 // recvInto receives a message into what v points to.
-func recvInto(s MessageStream, v any) error {
+func recvInto(s MessageStream, codec Codec, v any) error {
 	body, err := s.Recv()
 	if err != nil {
 		return err
 	}
-	if err := decodeFrom(s, body, v); err != nil {
+	if err := decodeFrom(s, codec, body, v); err != nil {
 		return Errorf(InvalidArgument, "the message: %w", err)
 	}
 	return nil
 }
 
 // decodeFrom decodes a message of s. What an interceptor has had in its hands is checked again.
-func decodeFrom(s MessageStream, body Raw, v any) error {
+func decodeFrom(s MessageStream, codec Codec, body Raw, v any) error {
 	switch s.(type) {
 	case *openStream, *handlerStream:
 	default:
@@ -275,7 +292,7 @@ func decodeFrom(s MessageStream, body Raw, v any) error {
 			return err
 		}
 	}
-	return decode(body, v)
+	return decodeInto(codec, body, v)
 }
 
 // All yields the messages until there are no more. If the stream breaks off it yields an error, last.

@@ -26,6 +26,7 @@ type method struct {
 	unary   handler
 	stream  StreamFunc
 	conn    ConnFunc
+	codec   Codec        // of messages
 	in, out reflect.Type // of messages; nil if they are any
 }
 
@@ -73,8 +74,13 @@ func (s *Server) register(m *method) {
 	if strings.HasPrefix(m.name, builtIn) {
 		panic("rpc: method names that begin with " + builtIn + " are taken")
 	}
+	if m.codec != nil {
+		if err := checkCodec(m.codec.Name()); err != nil {
+			panic(err.Error())
+		}
+	}
 	for _, t := range []reflect.Type{m.in, m.out} {
-		if t == nil {
+		if t == nil || m.codec != nil {
 			continue
 		}
 		if _, err := planOf(t); err != nil {

@@ -26,9 +26,9 @@ type MethodInfo struct {
 // A Shape says what the values of one Go type are on the wire. Of kind any are Raw and types with decoders of their own,
 // besides any itself: the bytes say what such a value is.
 type Shape struct {
-	Kind   string  `msgpack:"kind"`             // "any", "bool", "int", "uint", "float", "text", "binary", "time", "list", "map" or "struct"
+	Kind   string  `msgpack:"kind"`             // "any", "bool", "int", "uint", "float", "text", "binary", "time", "list", "map", "struct" or "coded"
 	Bits   int     `msgpack:"bits,omitempty"`   // int, uint, float: 8 to 64
-	Name   string  `msgpack:"name,omitempty"`   // struct: the Go type's name, for people, without package path
+	Name   string  `msgpack:"name,omitempty"`   // struct: the Go type's name, for people, without package path; coded: the Codec's
 	Elem   int     `msgpack:"elem,omitempty"`   // list, map: index of what is inside
 	Key    int     `msgpack:"key,omitempty"`    // map: index of the keys' shape
 	Fields []Field `msgpack:"fields,omitempty"` // struct, in order
@@ -43,7 +43,22 @@ type Field struct {
 // shapes builds Description.Types. The zero value is empty.
 type shapes struct {
 	list  []Shape
-	index map[reflect.Type]int // of all in list, pointers aside
+	index map[reflect.Type]int // of all in list, pointers and codecs aside
+	codec map[string]int       // the same for codecs
+}
+
+// coded returns the index of the shape of messages in a codec.
+func (s *shapes) coded(name string) int {
+	i, ok := s.codec[name]
+	if !ok {
+		if s.codec == nil {
+			s.codec = make(map[string]int)
+		}
+		i = len(s.list)
+		s.codec[name] = i
+		s.list = append(s.list, Shape{Kind: "coded", Name: name})
+	}
+	return i
 }
 
 // add returns the index of the shape of messages of type t, which it appends with all it refers to unless it is there.
@@ -183,6 +198,8 @@ func (w *typeWriter) write(t int) {
 	switch s.Kind {
 	case "any", "bool", "text", "binary", "time":
 		w.b.WriteString(s.Kind)
+	case "coded":
+		w.name(s.Name)
 	case "int", "uint", "float":
 		w.b.WriteString(s.Kind + strconv.Itoa(s.Bits))
 	case "list", "map":

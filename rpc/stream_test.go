@@ -15,9 +15,9 @@ import (
 )
 
 var (
-	count = ServerStream[int, int]{"count"}
-	sum   = ClientStream[int, int]{"sum"}
-	chat  = Bidi[string, string]{"chat"}
+	count = ServerStream[int, int]{Name: "count"}
+	sum   = ClientStream[int, int]{Name: "sum"}
+	chat  = Bidi[string, string]{Name: "chat"}
 )
 
 // streams returns a server with a method of each form.
@@ -121,7 +121,7 @@ func TestStreams(t *testing.T) {
 	_, err = Call[int](bg, c, "count", 1)
 	want(t, err, Unimplemented, NotExecuted)
 	for name, code := range map[string]Code{"none": Unimplemented, "": InvalidArgument} {
-		for _, err := range (ServerStream[int, int]{name}).Call(bg, c, 1) {
+		for _, err := range (ServerStream[int, int]{Name: name}).Call(bg, c, 1) {
 			if CodeOf(err) != code {
 				t.Error(name, err)
 			}

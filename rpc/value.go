@@ -84,12 +84,20 @@ func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
 		}
 		b = appendBytes(b, *v)
 	default:
-		b, err = appendAny(b, *from)
+		b, err = appendOther(b, *from)
 	}
 	if s != nil && err == nil {
 		s.b = b
 	}
 	return b, err
+}
+
+// appendOther is appendAny. A struct is copied to the heap once, as a value that it has the address of.
+func appendOther[T any](b []byte, v T) ([]byte, error) {
+	if reflect.TypeFor[T]().Kind() == reflect.Struct {
+		return appendAny(b, &v)
+	}
+	return appendAny(b, v)
 }
 
 // decodeValue is decode.

@@ -330,6 +330,18 @@ type fixtureStruct struct {
 var decodeAs = map[string]func(Raw) (Raw, error){
 	"int8": recode[int8], "uint32": recode[uint32], "int64": recode[int64], "text": recode[string], "binary": recode[[]byte],
 	"[]int8": recode[[]int8], "map[text]int8": recode[map[string]int8], "{A int8, B text}": recode[fixtureStruct],
+	"json {A int8, B text}": recodeBy[fixtureStruct](JSON), "gob map[text]int": recodeBy[map[string]int](Gob),
+}
+
+// recodeBy decodes by a codec, and encodes without.
+func recodeBy[T any](c Codec) func(Raw) (Raw, error) {
+	return func(b Raw) (Raw, error) {
+		v, err := decodeBy[T](c, b)
+		if err != nil {
+			return nil, err
+		}
+		return encode(v)
+	}
 }
 
 func recode[T any](b Raw) (Raw, error) {

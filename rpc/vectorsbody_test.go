@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -127,6 +128,9 @@ func (g *generator) badBodies() {
 }
 
 func (g *generator) typedBodies() {
+	const head = "81 ce636f6465 92" // of a coded body
+	const gobMap = "0e ff81 04 01 02 ff82 00 01 0c 01 04 0000"
+	rep := strings.Repeat
 	for _, c := range [][6]string{
 		{"int8", "the least int8", "B8", "int8", "d080", "-128"},
 		{"int8-wide", "127 in nine bytes is an int8", "B8", "int8", "d3000000000000007f", "127"},
@@ -159,6 +163,29 @@ func (g *generator) typedBodies() {
 		{"struct-array-short", "a struct as an array of one field of two", "B9", "{A int8, B text}", "91 01", ""},
 		{"struct-array-long", "a struct as an array of three fields of two", "B9", "{A int8, B text}", "93 01 a162 c0", ""},
 		{"struct-field", "a struct whose field is of another kind", "B9", "{A int8, B text}", "81 a141 a131", ""},
+		{"coded-text", "JSON where text is due", "B10", "text", head + "a46a736f6e a3226122", ""},
+		{"coded-binary", "a gob where binary is due", "B10", "binary", head + "a3676f62 c403 0c0000", ""},
+		{"coded-struct", "JSON where a struct is due, by which unknown fields would be ignored", "B10", "{A int8, B text}", head + "a46a736f6e a27b7d", ""},
+		{"coded-map", "JSON where a map is due", "B10", "map[text]int8", head + "a46a736f6e a27b7d", ""},
+		{"json", "a struct in JSON, with a field that the receiver does not know", "B10", "json {A int8, B text}",
+			head + "a46a736f6e b6" + hex.EncodeToString([]byte(`{"A":1,"B":"b","Z":[]}`)), `{"A": 1, "B": "b"}`},
+		{"json-wide", "the name and the text with heads that could be smaller", "B10", "json {A int8, B text}", head + "d9046a736f6e db000000027b7d", `{"A": 0, "B": ""}`},
+		{"json-nil", "nil where JSON is due: all fields are empty", "B10", "json {A int8, B text}", "c0", `{"A": 0, "B": ""}`},
+		{"json-plain", "a struct where JSON is due", "B10", "json {A int8, B text}", "81 a141 01", ""},
+		{"json-bare", "JSON without the head where JSON is due", "B10", "json {A int8, B text}", "a27b7d", ""},
+		{"json-wide-key", "a head whose key is in nine bytes: it is another", "B10", "json {A int8, B text}", "81 cf00000000636f6465 92 a46a736f6e a27b7d", ""},
+		{"json-binary", "JSON that is binary", "B10", "json {A int8, B text}", head + "a46a736f6e c4027b7d", ""},
+		{"json-other", "a gob where JSON is due", "B10", "json {A int8, B text}", head + "a3676f62 c403 0c0000", ""},
+		{"json-range", "JSON whose A is no int8", "B10", "json {A int8, B text}", head + "a46a736f6e a9" + hex.EncodeToString([]byte(`{"A":128}`)), ""},
+		{"json-cut", "JSON that is cut short", "B11", "json {A int8, B text}", head + "a46a736f6e a17b", ""},
+		{"json-two", "two values of JSON", "B11", "json {A int8, B text}", head + "a46a736f6e a47b7d7b7d", ""},
+		{"json-depth-32", "JSON that is nested 32 deep, in a field that the receiver does not know", "B11", "json {A int8, B text}",
+			head + "a46a736f6e d944" + hex.EncodeToString([]byte(`{"Z":`+rep("[", 31)+rep("]", 31)+`}`)), `{"A": 0, "B": ""}`},
+		{"json-depth-33", "JSON that is nested 33 deep, in a field that the receiver does not know", "B11", "json {A int8, B text}",
+			head + "a46a736f6e d946" + hex.EncodeToString([]byte(`{"Z":`+rep("[", 32)+rep("]", 32)+`}`)), ""},
+		{"gob", "a map in a gob", "B10", "gob map[text]int", head + "a3676f62 c417" + gobMap + "07 ff82 00 01 0161 02", `{"a": 1}`},
+		{"gob-most", "a map in a gob that says it has 2^32-1 pairs", "B12", "gob map[text]int", head + "a3676f62 c419" + gobMap + "09 ff82 00 fcffffffff 61", ""},
+		{"gob-two", "two values in a gob", "B12", "gob map[text]int", head + "a3676f62 c41f" + gobMap + "07 ff82 00 01 0161 02" + "07 ff82 00 01 0162 02", ""},
 		{"struct-integer-key", "a struct with a key that is no name", "B9", "{A int8, B text}", "81 01 01", ""},
 	} {
 		name, expect, parts := "as-"+c[0], "ok", []part{also("as", c[3]), also("value", c[5]), in(g.unhex(c[4]))}

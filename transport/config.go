@@ -150,8 +150,8 @@ func (c *Config) forClient() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !full.Peers.names() {
-		return nil, fmt.Errorf("%w: a client must name its server: set Peers to Pin(...) or PinFingerprint(...)", ErrConfig)
+	if !full.Peers.names() && (full.Peers == nil || full.Peers.servers == nil) {
+		return nil, fmt.Errorf("%w: a client must name its server: set Peers to Pin(...), PinFingerprint(...) or KnownServers(...)", ErrConfig)
 	}
 	if len(full.Peers.pins) > maxKeyIDs {
 		return nil, fmt.Errorf("%w: more than %d pinned server keys", ErrConfig, maxKeyIDs)

@@ -59,6 +59,9 @@
 //     session that stalls is ended from outside, by timers of its own, which ends yamux.
 //     internal/mutants takes each of these rules out in turn, and a test fails.
 //
+// First contact: who has no key of the server at hand keeps a file of those he knows, with KnownServers: it asks about a server once,
+// remembers its key, and refuses another. Who answers yes without comparing the fingerprint believes the network that one time.
+//
 // To replace a server's key: list the new and the old one in Config.Keys, have clients pin both (Pin(old, new)), then the new
 // one alone, then drop the old one. A client chooses by the key's id, so both kinds of clients are served meanwhile; once
 // the old key is gone, whoever still pins it gets a *ServerKeyError with both fingerprints. If a private key has leaked, drop
@@ -88,6 +91,7 @@
 // handshake; its Close waits for them. An AuthorizedKeys has a timer while there are sessions that it has let in.
 //
 //	roster.mu        the guests of a Trust                 taken before nothing of ours
+//	knownServers.mu  questions that are open               taken before nothing of ours
 //	gate.mu          the handshakes of a Listener          taken before nothing of ours
 //	Stream.writing   one Write or final close at a time    taken before the others
 //	Session.openMu   stream ids in order on the wire       taken before guard.mu
@@ -99,6 +103,6 @@
 //
 // # Reading order
 //
-// SPEC.md, messages.go (and dissect.go, what an onlooker sees of them), handshakeclient.go and handshakeserver.go, gate.go, turns.go, trust.go, revoke.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
+// SPEC.md, messages.go (and dissect.go, what an onlooker sees of them), handshakeclient.go and handshakeserver.go, gate.go, turns.go, trust.go, revoke.go, known.go, knownfile.go, schedule.go and record.go, conn.go, tx.go, guard.go, guardout.go, inbox.go, session.go, stream.go,
 // ending.go. Comments name the rules of SPEC.md: H for the handshake, K keys, R records, S streams.
 package transport

@@ -36,6 +36,9 @@ var (
 	// ErrBusy (both): the server takes no more handshakes from this source for now: too many are in progress, or too many
 	// have failed, for which it keeps the source out for 15 seconds. Mend what makes them fail, wait, and dial again.
 	ErrBusy = errors.New("transport: the server takes no handshakes from here for now; wait, then dial again")
+	// ErrKnownServers (client): a known-servers file cannot be used; the text names the line, if it is about one. Mend the file, or
+	// move it away.
+	ErrKnownServers = errors.New("transport: unusable known-servers file")
 	// ErrConfig (both): the Config cannot work; the text says what to set. Nothing was sent.
 	ErrConfig = errors.New("transport: unusable configuration")
 )
@@ -87,17 +90,25 @@ func (e *also) Temporary() bool { return false }
 // said is advice: it was not authenticated, since the client trusts no key that could. It matches
 // ErrServerKey.
 type ServerKeyError struct {
-	Pinned  []Fingerprint // what this client trusts
+	Pinned  []Fingerprint // what this client trusts; none if it knows nothing of this server, or asks a TrustFunc
 	Offered Fingerprint   // what the server says it holds
+	Known   []KnownServer // the lines that have Pinned, if they come from KnownServers
 }
 
 func (e *ServerKeyError) Error() string {
+	if len(e.Pinned) == 0 {
+		return fmt.Sprintf("transport: the server's key is not trusted: it offers %v", e.Offered)
+	}
 	pins := make([]string, len(e.Pinned))
 	for i, pin := range e.Pinned {
 		pins[i] = pin.String()
 	}
-	return fmt.Sprintf("%v: it offers %v, pinned is %v; if the server's owner confirms the new key, pin it",
-		ErrServerKey, e.Offered, strings.Join(pins, " "))
+	from := ""
+	for _, line := range e.Known {
+		from += " (" + line.String() + ")"
+	}
+	return fmt.Sprintf("%v: it offers %v, pinned is %v%s; if the server's owner confirms the new key, pin it",
+		ErrServerKey, e.Offered, strings.Join(pins, " "), from)
 }
 
 // Is makes errors.Is(err, ErrServerKey) true.

@@ -48,7 +48,7 @@ func (e *alertError) Unwrap() error {
 func explain(err error, trust *Trust) error {
 	var alert *alertError
 	if errors.As(err, &alert) && alert.code == AlertUnknownKey {
-		return &ServerKeyError{Pinned: trust.pins, Offered: alert.held}
+		return trust.wrongKey(alert.held)
 	}
 	return err
 }

@@ -213,7 +213,7 @@ func (h *clientRole) serverKey() error {
 		return reject(h.raw, ErrHandshake)
 	}
 	if h.name, h.guest, err = trust.ask(h.ctx, h.server); err != nil {
-		return fmt.Errorf("%w: %w", &ServerKeyError{Pinned: trust.pins, Offered: h.server.id}, err)
+		return fmt.Errorf("%w: %w", trust.wrongKey(h.server.id), err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,6 +20,24 @@ func TestExposedMode(t *testing.T) {
 		if got, want := exposedMode(mode, true), mode&0o077 != 0 && mode&0o077 != 0o040; got != want {
 			t.Errorf("%04o of root's: %v", mode, got)
 		}
+	}
+}
+
+// TestKeyFileIsPipe: nobody waits for who writes to it.
+func TestKeyFileIsPipe(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pipe.pem")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadPrivateKey(path); !errors.Is(err, ErrKey) {
+		t.Error(err)
+	}
+	if _, err := ReadPublicKey(path); !errors.Is(err, ErrKey) {
+		t.Error(err)
+	}
+	if _, err := AuthorizedKeys(dir); !errors.Is(err, ErrKey) {
+		t.Error(err)
 	}
 }
 

@@ -288,6 +288,9 @@ func ReadPublicKey(path string) (*PublicKey, error) {
 }
 
 func readKeyFile(path string, secret bool) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // to open a pipe might wait for ever
+		return nil, fmt.Errorf("%w: %s is not a key file", ErrKey, path)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)

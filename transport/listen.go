@@ -11,16 +11,20 @@ import (
 
 // Dial connects to a server and returns the session once the server has proven its key and, if it wants to
 // know who the client is, has admitted it. The context bounds connecting and the handshake. network is
-// net.Dial's ("tcp", "unix"). Errors: net's, or the handshake's.
+// net.Dial's ("tcp", "unix"). Errors: net's, or the handshake's. With KnownServers somebody may be asked meanwhile.
 func Dial(ctx context.Context, network, address string, cfg *Config) (*Session, error) {
-	if _, err := cfg.forClient(); err != nil {
+	full, err := cfg.forClient()
+	if err != nil {
 		return nil, err
+	}
+	if known := full.Peers.servers; known != nil {
+		return known.dial(ctx, network, address, full)
 	}
 	raw, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return Client(ctx, raw, cfg)
+	return client(ctx, raw, full)
 }
 
 // Client makes a session of any connection, such as a Unix socket, a net.Pipe or a tls.Conn. The session owns
@@ -31,8 +35,15 @@ func Client(ctx context.Context, raw net.Conn, cfg *Config) (*Session, error) {
 		raw.Close()
 		return nil, err
 	}
+	if known := full.Peers.servers; known != nil {
+		return known.client(ctx, raw, full)
+	}
+	return client(ctx, raw, full)
+}
+
+func client(ctx context.Context, raw net.Conn, full *Config) (*Session, error) {
 	var out *outcome
-	err = withDeadline(ctx, raw, full.HandshakeTimeout, func(ctx context.Context) (err error) {
+	err := withDeadline(ctx, raw, full.HandshakeTimeout, func(ctx context.Context) (err error) {
 		out, err = clientHandshake(ctx, raw, full)
 		return err
 	})

@@ -155,6 +155,34 @@ func (s *Session) AcceptContext(ctx context.Context) (net.Conn, error) {
 	}
 }
 
+// Listener returns a listener for the streams that the peer opens. Its Close ends its Accept alone, with net.ErrClosed, and keeps the
+// session and what was accepted: http.Server.Shutdown closes what it was given, and then waits for what is under way. A stream that
+// comes later waits for another Accept. All methods may be called by many goroutines at once.
+func (s *Session) Listener() net.Listener {
+	open, end := context.WithCancel(context.Background())
+	return &sessionListener{s, open, end}
+}
+
+type sessionListener struct {
+	session *Session
+	open    context.Context
+	end     context.CancelFunc
+}
+
+func (l *sessionListener) Accept() (net.Conn, error) {
+	if l.open.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	conn, err := l.session.AcceptContext(l.open)
+	if err != nil && errors.Is(err, context.Canceled) {
+		err = net.ErrClosed
+	}
+	return conn, err
+}
+
+func (l *sessionListener) Close() error   { l.end(); return nil }
+func (l *sessionListener) Addr() net.Addr { return l.session.Addr() }
+
 // Close ends the session in good order: what was written before goes out, then an authenticated end, and
 // then it waits for the peer to have taken it, at most for Config.CloseTimeout. Streams end with
 // ErrSessionClosed here and ErrPeerClosed there. It returns nil, however often it is called.

@@ -12,15 +12,17 @@ import (
 
 // A Trust says who the other side may be: which servers a client talks to, which clients a server admits.
 // The zero value and nil trust nobody. Make one with Pin, PinFingerprint, AuthorizedKeys, TrustFunc or, on
-// a server, AnyClient. It may be shared by any number of sessions.
+// a client, KnownServers or, on a server, AnyClient. It may be shared by any number of sessions.
 type Trust struct {
-	known  []*PublicKey  // a client can address these without asking
-	pins   []Fingerprint // what errors show, and what a client asks for
-	admit  func(context.Context, *PublicKey) (string, error)
-	list   func() (map[Fingerprint]string, error) // of AuthorizedKeys: the folder as it is
-	anyone bool
-	fixed  bool   // its answers never change
-	live   roster // of sessions that it has let in, unless it is fixed
+	known   []*PublicKey  // a client can address these without asking
+	pins    []Fingerprint // what errors show, and what a client asks for
+	lines   []KnownServer // where they come from, if that is a file
+	admit   func(context.Context, *PublicKey) (string, error)
+	list    func() (map[Fingerprint]string, error) // of AuthorizedKeys: the folder as it is
+	servers *knownServers                          // of KnownServers, which is the only thing set then
+	anyone  bool
+	fixed   bool   // its answers never change
+	live    roster // of sessions that it has let in, unless it is fixed
 }
 
 // Pin trusts exactly these keys. A client that pins one key saves the round trip in which it would ask
@@ -134,8 +136,13 @@ func (t *Trust) admitPinned(_ context.Context, key *PublicKey) (string, error) {
 	return "", errUntrusted
 }
 
-// names reports whether the Trust names anybody, as a client's must.
+// names reports whether the Trust names anybody, as a client's must, by their keys.
 func (t *Trust) names() bool { return t != nil && t.admit != nil }
+
+// wrongKey is the error for a server that offers a key which is not trusted.
+func (t *Trust) wrongKey(offered Fingerprint) *ServerKeyError {
+	return &ServerKeyError{Pinned: t.pins, Offered: offered, Known: t.lines}
+}
 
 // admits asks whether a peer with this key may come in; nil is a client without one.
 func (t *Trust) admits(ctx context.Context, key *PublicKey) (name string, err error) {

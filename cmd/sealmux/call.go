@@ -22,7 +22,7 @@ const maxInput = 16 << 20
 func callCommand() *cobra.Command {
 	var d dialer
 	cmd := &cobra.Command{
-		Use:   "call --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] ADDR METHOD [JSON|@FILE|-]",
+		Use:   "call [--server-key FILE|SHA256:...] [--key FILE] [--timeout TIME] ADDR METHOD [JSON|@FILE|-]",
 		Short: "Call a method with JSON and print its reply as JSON",
 		Long: "call asks the server for the shapes of the method's messages, makes a message of the JSON, and prints the reply\n" +
 			"as one line of JSON; of a method that streams, a line for each message. @FILE reads the JSON from a file and - from\n" +
@@ -58,7 +58,7 @@ func listCommand() *cobra.Command {
 	var d dialer
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] [--json] ADDR [PREFIX]",
+		Use:     "list [--server-key FILE|SHA256:...] [--key FILE] [--timeout TIME] [--json] ADDR [PREFIX]",
 		Short:   "List a server's methods and the shapes of their messages",
 		Example: "  sealmux list --server-key server/public.pem 127.0.0.1:7443",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -164,14 +164,19 @@ func callMethod(ctx context.Context, d *dialer, addr, name, input string, in io.
 		return err
 	}
 	defer link.close()
-	described, err := link.methods(ctx, name)
+	return link.call(ctx, name, source, out)
+}
+
+// call calls a method with JSON, and prints JSON.
+func (l *link) call(ctx context.Context, name string, source io.Reader, out io.Writer) error {
+	described, err := l.methods(ctx, name)
 	if errors.Is(err, errHidden) {
 		described, err = &rpc.Description{}, nil
 	}
 	if err != nil {
 		return err
 	}
-	c := caller{link: link, types: described, out: out}
+	c := caller{link: l, types: described, out: out}
 	c.method, err = find(described, name)
 	if err != nil {
 		return err

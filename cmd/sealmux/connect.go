@@ -22,14 +22,16 @@ type dialer struct {
 	keyFile    string
 	timeout    time.Duration
 	legacy     bool
+	known      *knownServers // in place of serverKeys
 }
 
 func (d *dialer) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&d.serverKeys, "server-key", nil,
-		"the server's public key `FILE` or its fingerprint SHA256:...; again for more, any of which will do (required)")
+		"the server's public key `FILE` or its fingerprint SHA256:...; again for more, any of which will do; without it, see --known-servers")
 	flags.StringVar(&d.keyFile, "key", "", "own private key `FILE`, for servers that admit only clients they know")
 	flags.DurationVar(&d.timeout, "timeout", 30*time.Second, "how long the connection, and each reply, may take")
+	d.known = addKnownFlags(cmd)
 }
 
 func (d *dialer) check(addr string) error {
@@ -39,7 +41,9 @@ func (d *dialer) check(addr string) error {
 		}
 	}
 	if len(d.serverKeys) == 0 {
-		return usagef("name the server's key with --server-key FILE or --server-key SHA256:...")
+		if err := d.known.check(addr); err != nil {
+			return err
+		}
 	}
 	for _, name := range d.serverKeys {
 		if _, err := transport.ParseFingerprint(name); isFingerprint(name) && err != nil {
@@ -62,7 +66,7 @@ func checkAddr(name, addr string) error {
 func isFingerprint(name string) bool { return strings.HasPrefix(name, "SHA256:") }
 
 func (d *dialer) config() (*transport.Config, error) {
-	peers, err := d.pins()
+	peers, err := d.peers()
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +79,13 @@ func (d *dialer) config() (*transport.Config, error) {
 		config.Keys = []*transport.PrivateKey{key}
 	}
 	return config, nil
+}
+
+func (d *dialer) peers() (*transport.Trust, error) {
+	if len(d.serverKeys) == 0 {
+		return d.known.trusted(), nil
+	}
+	return d.pins()
 }
 
 func (d *dialer) pins() (*transport.Trust, error) {
@@ -116,6 +127,7 @@ type talker interface {
 type link struct {
 	addr    string
 	timeout time.Duration
+	own     *transport.PrivateKey // nil without --key
 	session *transport.Session
 	client  *rpc.Client
 }
@@ -125,13 +137,34 @@ func (d *dialer) dial(ctx context.Context, addr string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	bounded, cancel := context.WithTimeout(ctx, d.timeout)
+	bounded, cancel := d.bounded(ctx)
 	defer cancel()
 	session, err := transport.Dial(bounded, "tcp", addr, config)
 	if err != nil {
 		return nil, d.dialError(ctx, addr, config, err)
 	}
-	return &link{addr, d.timeout, session, rpc.NewClient(session, rpc.Options{})}, nil
+	l := &link{addr: addr, timeout: d.timeout, session: session, client: rpc.NewClient(session, rpc.Options{})}
+	if len(config.Keys) > 0 {
+		l.own = config.Keys[0]
+	}
+	return l, nil
+}
+
+// bounded is the context for connecting. A person who is asked about the server has all the time there is: then each connection is bounded by
+// Config.HandshakeTimeout.
+func (d *dialer) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if len(d.serverKeys) == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d.timeout)
+}
+
+// ownKey tells the key that this side has shown.
+func (l *link) ownKey() string {
+	if l.own == nil {
+		return "none, this client is anonymous"
+	}
+	return l.own.Fingerprint().String()
 }
 
 // method is what send and repl call. Of a server with nothing registered any name will do.
@@ -149,8 +182,15 @@ func (l *link) close()                { l.client.Close() }
 func (l *link) where() string         { return l.addr }
 func (l *link) done() <-chan struct{} { return l.session.Done() }
 
-func (l *link) ended() error {
-	return lost("the session with %s is over: %s; connect again", l.addr, plain(l.session.Err()))
+func (l *link) ended() error { return l.over(l.session.Err()) }
+
+// over says that the session has ended, and why.
+func (l *link) over(err error) error {
+	if errors.Is(l.session.Err(), transport.ErrUnauthorized) {
+		return lostError{withCode(exitIdentity, fmt.Errorf("the server at %s does not admit the key %s any more; have its public half put back into the server's --authorized-keys folder",
+			l.addr, l.ownKey()))}
+	}
+	return lost("the session with %s is over: %s; connect again", l.addr, plain(err))
 }
 
 // dialError says in one sentence why there is no session, and what helps.
@@ -159,15 +199,20 @@ func (d *dialer) dialError(ctx context.Context, addr string, config *transport.C
 	case ctx.Err() != nil:
 		return errInterrupted
 	case errors.Is(err, transport.ErrServerKey), errors.Is(err, transport.ErrUnauthorized), errors.Is(err, transport.ErrClientKeyRequired):
-		return withCode(exitIdentity, identityError(addr, config, err))
+		return withCode(exitIdentity, d.identityError(addr, config, err))
+	case errors.Is(err, transport.ErrKnownServers):
+		return knownFileError(err)
 	}
 	return withCode(exitConnect, d.noSession(addr, err))
 }
 
 var errInterrupted = errors.New("interrupted")
 
-func identityError(addr string, config *transport.Config, err error) error {
+func (d *dialer) identityError(addr string, config *transport.Config, err error) error {
 	if wrong, ok := errors.AsType[*transport.ServerKeyError](err); ok {
+		if len(d.serverKeys) == 0 {
+			return d.known.refusal(addr, wrong, err)
+		}
 		return fmt.Errorf("the server at %s offers the key %v, not one named with --server-key; only if its owner confirms that key, name it",
 			addr, wrong.Offered)
 	}
@@ -219,7 +264,7 @@ func (l *link) callError(ctx context.Context, err error) error {
 	case errors.Is(err, rpc.ErrDraining):
 		return lost("the server at %s is shutting down and takes no new calls; connect again later", l.addr)
 	case errors.Is(err, rpc.Unavailable):
-		return lost("the session with %s is over: %s; connect again", l.addr, plain(err))
+		return l.over(err)
 	case errors.Is(err, rpc.ErrTooLarge):
 		return fmt.Errorf("the text is longer than a call carries (%d bytes); send it in pieces", rpc.DefaultMaxMessage)
 	case errors.Is(err, context.DeadlineExceeded):

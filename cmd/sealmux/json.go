@@ -40,6 +40,9 @@ func fromJSON(d *rpc.Description, shape int, text []byte) (rpc.Raw, error) {
 	if err != nil {
 		return nil, root.errorf("%w", err)
 	}
+	if s.Kind == "coded" {
+		return codedFromJSON(s.Name, value, text)
+	}
 	if err := r.value(value, s, root); err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf16"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -39,6 +38,11 @@ func toJSON(d *rpc.Description, shape int, value rpc.Raw) ([]byte, error) {
 	s, err := w.shape(shape)
 	if err != nil {
 		return nil, err
+	}
+	if s.Kind == "coded" {
+		if text, ok := codedToJSON(value); ok {
+			return text, nil
+		}
 	}
 	if err := w.value(s); err != nil {
 		return nil, err
@@ -116,15 +120,7 @@ func (w *jsonWriter) string() (string, error) {
 	if strings.ContainsFunc(text, obeyed) {
 		quoted := string(w.out.Bytes()[start:])
 		w.out.Truncate(start)
-		for _, r := range quoted {
-			if !obeyed(r) {
-				w.out.WriteRune(r)
-				continue
-			}
-			for _, unit := range utf16.AppendRune(nil, r) {
-				fmt.Fprintf(&w.out, `\u%04x`, unit)
-			}
-		}
+		w.out.WriteString(quiet(quoted))
 	}
 	return text, nil
 }

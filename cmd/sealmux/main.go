@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		hint := ""
 		if exitCode(err) == exitUsage {
 			hint = "; see " + cmd.CommandPath() + " --help"
+		}
+		if loud, ok := errors.AsType[loudError](err); ok {
+			fmt.Fprint(errOut, loud.warning(newStyle(errOut)))
 		}
 		fmt.Fprintf(errOut, "%s %s%s\n", newStyle(errOut).red("sealmux:"), oneLine(err), hint)
 	}
@@ -84,7 +88,10 @@ func newRoot() *cobra.Command {
 		Use:   "sealmux",
 		Short: "One encrypted connection, many calls",
 		Long: "sealmux makes RSA identities, serves the echo and talks to it over one TCP connection\n" +
-			"that is encrypted with fresh keys and tied to the server's identity.",
+			"that is encrypted with fresh keys and tied to the server's identity.\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 not understood, 3 no session or no answer in time, 4 an identity was refused, 64 and the\n" +
+			"code of the error of a call.\n\n" +
+			"Every flag also comes from the environment: SEALMUX_SERVER_KEY is --server-key, and so on.",
 		Example: "  sealmux keygen --out server\n" +
 			"  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
 			"  sealmux send --server-key server/public.pem 127.0.0.1:7443 hello",
@@ -109,7 +116,20 @@ func newRoot() *cobra.Command {
 	})
 	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(keygenCommand(), serveCommand(), sendCommand(), replCommand(), callCommand(), listCommand(), pingCommand(), inspectCommand(), versionCommand())
+	root.AddCommand(
+		keygenCommand(),
+		serveCommand(),
+		sendCommand(),
+		replCommand(),
+		callCommand(),
+		listCommand(),
+		pingCommand(),
+		knownCommand(),
+		inspectCommand(),
+		completionCommand(),
+		manCommand(),
+		versionCommand(),
+	)
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
 )
 
 // The limits of ping's flags. Statistics take no memory for each reply, so they are there to find slips of the keyboard.
@@ -23,7 +24,7 @@ func pingCommand() *cobra.Command {
 	var p pinger
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "ping --server-key FILE|SHA256:... [--key FILE] [--timeout TIME] [-c COUNT] [-i INTERVAL] [--json] ADDR",
+		Use:   "ping [--server-key FILE|SHA256:...] [--key FILE] [--timeout TIME] [-c COUNT] [-i INTERVAL] [--json] ADDR",
 		Short: "Ask a server again and again whether it serves, and measure how long it takes",
 		Long: "ping opens one session and asks the server for its health at every interval, until it is interrupted or has asked\n" +
 			"COUNT times; then it prints statistics as ping(8) does. The first probe goes out at once, and none while another\n" +
@@ -213,6 +214,8 @@ func lostBecause(err error, timeout time.Duration) error {
 		return nil
 	case errors.Is(err, rpc.ErrDraining):
 		return errors.New("the server is shutting down")
+	case errors.Is(err, transport.ErrUnauthorized):
+		return errors.New("the server does not admit this client any more")
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("none within %v", timeout)
 	}

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -16,12 +19,18 @@ import (
 
 func replCommand() *cobra.Command {
 	var d dialer
+	var history string
 	cmd := &cobra.Command{
-		Use:   "repl --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] ADDR",
+		Use:   "repl [--server-key FILE|SHA256:...] [--key FILE] [--legacy] [--timeout TIME] [--history FILE|none] ADDR",
 		Short: "Talk to a server line by line",
 		Long: "repl opens one connection and keeps it: each line of input is sent, and its reply printed. The line\n" +
-			"quit, or the end of the input, leaves. A prompt is shown on a terminal only. A line that gets no reply is\n" +
-			"reported and the next is read, unless the connection is lost: then the exit code is 3, else at the end 1.\n\n" +
+			"quit, or the end of the input, leaves. A line that gets no reply is reported and the next is read, unless the\n" +
+			"connection is lost: then the exit code is 3, else at the end 1.\n\n" +
+			"Lines that begin with : are commands:\n\n" +
+			indent(replHelp()) +
+			"\nA text that begins with : is written with two of them.\n\n" +
+			"On a terminal lines are edited as in a shell, Tab completes commands and methods, and lines are kept for the next time in a\n" +
+			"file that only you can read, except those that begin with a space. What a server sends is shown there without control characters.\n\n" +
 			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux repl --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux repl --server-key server/public.pem 127.0.0.1:7443 < lines.txt",
@@ -43,54 +52,136 @@ func replCommand() *cobra.Command {
 				return err
 			}
 			defer link.close()
-			return repl(cmd.Context(), link, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			r := &repl{link: link, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), human: isTerminal(cmd.OutOrStdout()), since: time.Now()}
+			source, err := r.source(cmd.Context(), cmd.InOrStdin(), history)
+			if err != nil {
+				return err
+			}
+			defer source.close()
+			return r.run(cmd.Context(), source)
 		},
 	}
 	d.addFlags(cmd)
 	d.addLegacyFlag(cmd)
+	cmd.Flags().StringVar(&history, "history", defaultHistory(), "`FILE` that keeps the lines typed at a terminal; none keeps no file")
+	cmd.Flags().Lookup("history").DefValue = "~/.local/state/sealmux/history"
 	return cmd
 }
 
-func repl(ctx context.Context, link talker, in io.Reader, out, errOut io.Writer) error {
-	prompt := func() {}
-	if isTerminal(in) {
-		fmt.Fprintf(errOut, "connected to %s; quit or end of input leaves\n", link.where())
-		prompt = func() { fmt.Fprint(errOut, "sealmux> ") }
+// A lineSource is where a repl's lines come from.
+type lineSource interface {
+	// next yields the next line. Whoever does not wait for it leaves a goroutine behind that ends with the input, or with the process: nothing
+	// can interrupt the read of a terminal.
+	next() <-chan read
+	// broken ends the line of a prompt that no line came from.
+	broken()
+	close()
+}
+
+// source reads lines with an editor if there is a person at both ends, and plainly otherwise.
+func (r *repl) source(ctx context.Context, in io.Reader, history string) (lineSource, error) {
+	if !isTerminal(in) {
+		return plainLines{lines: readLines(in), out: io.Discard}, nil
 	}
-	lines, failed := 0, 0
-	next := readLines(in)
+	fmt.Fprintf(r.errOut, "connected to %s; :help lists commands, :quit or end of input leaves\n", r.link.where())
+	if in == os.Stdin && r.human && editable() {
+		return newEditor(r.completer(ctx), history, r.errOut), nil
+	}
+	return plainLines{lines: readLines(in), out: r.errOut}, nil
+}
+
+const replPrompt = "sealmux> "
+
+// plainLines are lines that are read as they come.
+type plainLines struct {
+	lines <-chan read
+	out   io.Writer // for prompts
+}
+
+func (p plainLines) next() <-chan read {
+	io.WriteString(p.out, replPrompt)
+	return p.lines
+}
+
+func (p plainLines) broken() { io.WriteString(p.out, "\n") }
+func (p plainLines) close()  {}
+
+// A repl is one conversation.
+type repl struct {
+	link        talker
+	out, errOut io.Writer
+	human       bool // a person reads out
+	since       time.Time
+	lines       int // that were to be sent, or commands that failed
+	failed      int
+	trips       roundTrips
+}
+
+// run talks until the input ends, or nothing can be said any more.
+func (r *repl) run(ctx context.Context, source lineSource) error {
 	for {
-		prompt()
-		line, err := wait(ctx, link, next)
+		line, err := wait(ctx, r.link, source.next())
+		text := string(line)
+		if err != nil && err != errLongLine {
+			source.broken()
+		}
 		switch {
-		case err == io.EOF || err == nil && string(bytes.TrimSpace(line)) == "quit":
-			if failed > 0 {
-				return fmt.Errorf("%d of %d lines got no reply", failed, lines)
-			}
-			return nil
+		case err == io.EOF || err == nil && strings.TrimSpace(text) == "quit":
+			return r.leave()
 		case err != nil && err != errLongLine:
 			return err
-		}
-		lines++
-		var reply string
-		if err == nil && !utf8.Valid(line) {
+		case err == nil && !utf8.ValidString(text):
 			err = errNotText
 		}
 		if err == nil {
-			reply, err = link.echo(ctx, string(line))
+			err = r.line(ctx, text)
+		} else {
+			r.lines++
 		}
 		switch {
 		case err == nil:
-			if _, err := fmt.Fprintln(out, reply); err != nil {
-				return err
-			}
+		case err == errQuit:
+			return r.leave()
 		case isEnd(ctx, err):
 			return err
 		default:
-			failed++
-			fmt.Fprintf(errOut, "sealmux: line %d: %s\n", lines, oneLine(err))
+			r.failed++
+			fmt.Fprintf(r.errOut, "%s line %d: %s\n", newStyle(r.errOut).red("sealmux:"), r.lines, oneLine(err))
 		}
 	}
+}
+
+func (r *repl) leave() error {
+	if r.failed > 0 {
+		return fmt.Errorf("%d of %d lines got no reply", r.failed, r.lines)
+	}
+	return nil
+}
+
+// line sends a line, or does what it commands.
+func (r *repl) line(ctx context.Context, text string) error {
+	r.lines++
+	if rest, ok := strings.CutPrefix(text, ":"); ok && !strings.HasPrefix(rest, ":") {
+		return r.command(ctx, rest)
+	} else if ok {
+		text = rest
+	}
+	begun := time.Now()
+	reply, err := r.link.echo(ctx, text)
+	r.trips.add(time.Since(begun), err)
+	if err != nil {
+		return err
+	}
+	return r.print(reply)
+}
+
+// print prints what came from the server: to a person, what cannot do anything to the terminal.
+func (r *repl) print(text string) error {
+	if r.human {
+		text = strings.Map(printable, text)
+	}
+	_, err := fmt.Fprintln(r.out, text)
+	return err
 }
 
 // isEnd reports whether err, of a call, leaves nothing to go on with.

@@ -51,6 +51,8 @@ func TestScripts(t *testing.T) {
 			env.Values[serversKey{}] = make(map[string]*process)
 			env.Setenv("GORACE", quickExit)
 			env.Setenv("CAPTURES", captures)
+			env.Setenv("NO_TERMINAL", "1") // nobody is asked on the one of go test
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

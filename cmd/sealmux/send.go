@@ -13,7 +13,7 @@ func sendCommand() *cobra.Command {
 	var d dialer
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "send --server-key FILE|SHA256:... [--key FILE] [--legacy] [--timeout TIME] [--json] ADDR MESSAGE...",
+		Use:   "send [--server-key FILE|SHA256:...] [--key FILE] [--legacy] [--timeout TIME] [--json] ADDR MESSAGE...",
 		Short: "Send messages and print the replies",
 		Long: "send opens one connection, sends each message over it and prints each reply on a line of its own.\n" +
 			"It stops at the first message that gets no reply. A message that begins with - goes after --.\n\n" +

@@ -36,7 +36,8 @@ func serveCommand() *cobra.Command {
 		Short: "Serve the echo",
 		Long: "serve answers every call with the echo. Once it is ready it prints one line with its address and the\n" +
 			"fingerprints of its keys. Whom it admits must be said: the clients whose public keys lie in a folder,\n" +
-			"as files that end in .pem, or anybody. The folder is read anew for each client.\n\n" +
+			"as files that end in .pem, or anybody. The folder is read anew for each client, and every few seconds: once a file\n" +
+			"is removed, its client is cut off.\n\n" +
 			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them. A service manager that\n" +
 			"asks for it (systemd with Type=notify) is told when the server is ready and when it drains.\n\n" +
 			"--legacy-listen also serves the Python scripts that were not moved yet, over their insecure wire, with a key of its\n" +

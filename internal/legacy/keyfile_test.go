@@ -150,3 +150,17 @@ func TestPairs(t *testing.T) {
 		}
 	}
 }
+
+// No other bytes than letters and digits pass, in either.
+func TestPairsOfOtherBytes(t *testing.T) {
+	for _, at := range []int{0, keySize} {
+		for c := range 256 {
+			text := bytes.Repeat([]byte("a"), keySize+ivSize)
+			text[at] = byte(c)
+			_, ok := parsePair(pair{text[:keySize], text[keySize:]}.literal())
+			if want := bytes.IndexByte([]byte(letters), byte(c)) >= 0; ok != want {
+				t.Errorf("%q at %d: %v", byte(c), at, ok)
+			}
+		}
+	}
+}

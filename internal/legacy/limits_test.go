@@ -342,5 +342,8 @@ func TestRefusedBlocks(t *testing.T) {
 		c.Write([]byte("#"))
 		isClosed(t, c)
 	}
+	for range 100 { // as who accepts connections does with those that it turns away
+		s.report(nil, ErrBusy)
+	}
 	isOpen(t, pipe(t, s), smallKeyForTest().pub)
 }

@@ -13,7 +13,8 @@ import (
 // DialTransport returns an Options.Dial that makes sessions of package transport: network is transport.Dial's, and cfg serves for all
 // endpoints. cfg.Peers decides which servers are trusted: pin each server's key, or the one that they share. An
 // Endpoint's Pins can only take away from that: whoever can write to the discovery can keep this client from a server, but not have
-// it trust another.
+// it trust another. transport.KnownServers knows an endpoint by its Addr, and has Options.DialTimeout for its question: time for a program
+// to answer, not for a person. With a nil one it refuses those that its file does not have.
 //
 // If cfg.Tickets is set, sessions are resumed, which makes reconnecting several times cheaper; the tickets are kept for each address, of the
 // 4096 used last, and cfg.Tickets stays as it is: from one cache for all servers, each would be offered the others' tickets.

@@ -27,7 +27,7 @@ type Options struct {
 	MeterProvider  metric.MeterProvider
 	// Propagator writes the trace context into headers and reads it. Default: W3C trace context.
 	Propagator propagation.TextMapPropagator
-	// Methods are those that a server tells apart; all others are "_OTHER". Default: the first 500 that it serves.
+	// Methods are those that a server tells apart; all others are "_OTHER". Default: the first 500 whose handlers it runs.
 	Methods []string
 	// Attributes are those of every span and measurement, such as server.address.
 	Attributes []attribute.KeyValue
@@ -134,9 +134,17 @@ func (w *watch) end(err error, panicked bool, failed func(rpc.Code) bool, sent, 
 		if !measured && !w.span.IsRecording() {
 			return // nobody wants to know
 		}
-		name := w.method
+		name, outcome := w.method, rpc.OutcomeOf(err)
+		switch {
+		case w.handler && panicked:
+			outcome = rpc.InfoFrom(w.ctx).Outcome(rpc.Internal)
+		case w.handler:
+			outcome = rpc.InfoFrom(w.ctx).Outcome(err)
+		case panicked: // an interceptor within this one: it may have called next
+			outcome = rpc.OutcomeUnknown
+		}
 		if w.handler {
-			name = w.o.name(name, err)
+			name = w.o.name(name, outcome)
 		}
 		code := rpc.CodeOf(err)
 		list := append([]attribute.KeyValue{}, w.o.opts.Attributes...)
@@ -147,13 +155,6 @@ func (w *watch) end(err error, panicked bool, failed func(rpc.Code) bool, sent, 
 		}
 		list = append(list, semconv.RPCResponseStatusCodeKey.String(code.String()))
 		if err != nil || panicked {
-			outcome := rpc.OutcomeOf(err)
-			switch {
-			case w.handler && (panicked || outcome != rpc.NotExecuted): // whatever another server has said
-				outcome = rpc.Executed
-			case panicked: // an interceptor within this one: it may have called next
-				outcome = rpc.OutcomeUnknown
-			}
 			list = append(list, semconv.ErrorTypeKey.String(kind), attribute.String("sealmux.outcome", outcome.String()))
 		}
 		if name != w.method {
@@ -177,14 +178,14 @@ func (w *watch) end(err error, panicked bool, failed func(rpc.Code) bool, sent, 
 	})
 }
 
-// name is a server's method in measurements. One that was served is remembered.
-func (o *observer) name(method string, err error) string {
+// name is a server's method in measurements. One whose handler has run is remembered: whom an interceptor refuses can name what he likes.
+func (o *observer) name(method string, outcome rpc.Outcome) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.known[method]:
 		return method
-	case o.opts.Methods != nil || len(o.known) >= mostMethods, rpc.CodeOf(err) == rpc.Unimplemented && rpc.OutcomeOf(err) != rpc.Executed:
+	case o.opts.Methods != nil || len(o.known) >= mostMethods || outcome != rpc.Executed:
 		return other
 	}
 	o.known[method] = true

@@ -308,6 +308,48 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Whom an interceptor refuses takes no names from those whom it lets through, on a server that serves any name.
+func TestNamesOfRefused(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	opts := Options{TracerProvider: trace.NewTracerProvider(trace.WithSpanProcessor(spans))}
+	gate := rpc.Interceptor{Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+		if req.Header.Get("token") == "" {
+			return nil, rpc.Unauthenticated
+		}
+		return next(ctx, req)
+	}}
+	srv := rpc.NewServer(rpc.Options{Interceptors: []rpc.Interceptor{Server(opts), gate}}) // an echo
+	a, b := rpc.Pipe()
+	var serving sync.WaitGroup
+	serving.Go(func() { srv.ServeSession(context.Background(), b) })
+	client := rpc.NewClient(a, rpc.Options{})
+	defer serving.Wait()
+	defer client.Close()
+	for i := range mostMethods + 10 {
+		if _, err := rpc.Call[string](t.Context(), client, fmt.Sprint("m", i), "x"); !errors.Is(err, rpc.Unauthenticated) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := rpc.Call[string](rpc.WithHeader(t.Context(), "token", "x"), client, "kv.Get", "x"); err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	serving.Wait()
+	names := make(map[string]int)
+	for _, span := range spans.Ended() {
+		outcome := ""
+		for _, kv := range span.Attributes() {
+			if kv.Key == "sealmux.outcome" {
+				outcome = kv.Value.AsString()
+			}
+		}
+		names[span.Name()+" "+outcome]++
+	}
+	if len(names) != 2 || names[system+" not executed"] != mostMethods+10 || names["kv.Get "] != 1 {
+		t.Error(names)
+	}
+}
+
 // Why a context ended is not the code of the stream that it ends.
 func TestStreamLeftToCause(t *testing.T) {
 	f := watched(t, methods, Options{})

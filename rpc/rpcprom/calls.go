@@ -71,7 +71,7 @@ func (m *Metrics) Server() rpc.Interceptor {
 			began := time.Now()
 			m.server.inFlight.Inc()
 			panicked := true
-			defer func() { m.answered(req.Method, unary, began, err, panicked) }()
+			defer func() { m.answered(ctx, req.Method, unary, began, err, panicked) }()
 			resp, err = next(ctx, req)
 			panicked = false
 			return resp, err
@@ -80,7 +80,7 @@ func (m *Metrics) Server() rpc.Interceptor {
 			began := time.Now()
 			m.server.inFlight.Inc()
 			panicked := true
-			defer func() { m.answered(req.Method, stream, began, err, panicked) }()
+			defer func() { m.answered(ctx, req.Method, stream, began, err, panicked) }()
 			err = next(ctx, req, &serverStream{inner, m.server.counted()})
 			panicked = false
 			return err
@@ -88,15 +88,13 @@ func (m *Metrics) Server() rpc.Interceptor {
 	}
 }
 
-// answered counts a server's. Whatever another server has told the handler, this one has run it, or not.
-func (m *Metrics) answered(method, form string, began time.Time, err error, panicked bool) {
-	code, outcome := rpc.CodeOf(err), rpc.Executed
+// answered counts a server's.
+func (m *Metrics) answered(ctx context.Context, method, form string, began time.Time, err error, panicked bool) {
 	if panicked {
-		code = rpc.Internal
-	} else if rpc.OutcomeOf(err) == rpc.NotExecuted {
-		outcome = rpc.NotExecuted
+		err = rpc.Internal
 	}
-	m.server.done(m.name(method, err), form, began, code, outcome)
+	outcome := rpc.InfoFrom(ctx).Outcome(err)
+	m.server.done(m.name(method, outcome), form, began, rpc.CodeOf(err), outcome)
 }
 
 // counted are the messages of a stream.

@@ -29,13 +29,14 @@
 //	sealmux_cluster_endpoint_{in_flight,latency_seconds,sessions_total}       service, endpoint
 //
 // Every label but method and endpoint has a fixed set of values. What a stranger calls must not fill a server's memory with series: a
-// server tells Options.Methods apart or, if there are none named, the first 500 that it served; all others are "_OTHER". On a server that
-// serves any name, name them. A client's methods are its program's own: one that passes strangers' names on has a series for each. An
-// endpoint is one of the cluster.Client's subset.
+// server tells Options.Methods apart or, if there are none named, the first 500 whose handlers it ran; all others are "_OTHER", and so are
+// calls that an interceptor refused until the first that it did not. On a server that serves any name to anybody, name them. A client's
+// methods are its program's own: one that passes strangers' names on has a series for each. An endpoint is one of the cluster.Client's
+// subset.
 //
 // outcome is what the other side of the call may believe (rpc.Outcome); on a server "not executed" or "executed". A stream that its
 // caller gives up, by Close or by its context, has ended with code Canceled or DeadlineExceeded. Connections (OpenConn) are not counted.
 //
-// Nothing here has a goroutine: sessions are looked at when they are collected, and when many have been added since. BenchmarkCall compares a call of 16
-// bytes over a pipe in memory, where nothing else takes time, with and without: 1.5 times.
+// Nothing here has a goroutine: sessions are looked at when they are collected, and when many have been added since. BenchmarkCall compares
+// a call of 16 bytes over a pipe in memory, where nothing else takes time, with and without: 1.5 times.
 package rpcprom

@@ -13,7 +13,7 @@ import (
 
 // Options of Metrics. The zero value will do.
 type Options struct {
-	// Methods are those that a server tells apart; all others are "_OTHER". Default: the first 500 that it serves.
+	// Methods are those that a server tells apart; all others are "_OTHER". Default: the first 500 whose handlers it runs.
 	Methods []string
 	// Buckets of the histograms, in seconds. Default: 50 us to 10 s.
 	Buckets []float64
@@ -96,14 +96,14 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// name is a server's method as a label. One that was served is remembered.
-func (m *Metrics) name(method string, err error) string {
+// name is a server's method as a label. One whose handler has run is remembered: whom an interceptor refuses can name what he likes.
+func (m *Metrics) name(method string, outcome rpc.Outcome) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case m.known[method]:
 		return method
-	case m.fixed || len(m.known) >= mostMethods, rpc.CodeOf(err) == rpc.Unimplemented && rpc.OutcomeOf(err) == rpc.NotExecuted:
+	case m.fixed || len(m.known) >= mostMethods || outcome != rpc.Executed:
 		return other
 	}
 	m.known[method] = true

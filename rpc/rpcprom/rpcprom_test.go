@@ -171,6 +171,56 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// Whom an interceptor refuses takes no names from those whom it lets through, on a server that serves any name.
+func TestNamesOfRefused(t *testing.T) {
+	m := New(Options{})
+	gate := rpc.Interceptor{
+		Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			if req.Header.Get("token") == "" {
+				return nil, rpc.Unauthenticated
+			}
+			return next(ctx, req)
+		},
+		Stream: func(ctx context.Context, req *rpc.Request, s rpc.MessageStream, next rpc.StreamFunc) error {
+			return rpc.Errorf(rpc.PermissionDenied, "no streams")
+		},
+	}
+	srv := rpc.NewServer(rpc.Options{Interceptors: []rpc.Interceptor{m.Server(), gate}}) // an echo
+	a, b := rpc.Pipe()
+	var serving sync.WaitGroup
+	serving.Go(func() { srv.ServeSession(context.Background(), b) })
+	client := rpc.NewClient(a, rpc.Options{})
+	defer serving.Wait()
+	defer client.Close()
+	for i := range mostMethods + 10 {
+		if _, err := rpc.Call[string](t.Context(), client, fmt.Sprint("m", i), "x"); !errors.Is(err, rpc.Unauthenticated) {
+			t.Fatal(err)
+		}
+		for _, err := range (rpc.ServerStream[string, string]{Name: fmt.Sprint("s", i)}).Call(t.Context(), client, "x") {
+			if !errors.Is(err, rpc.PermissionDenied) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := rpc.Call[string](rpc.WithHeader(t.Context(), "token", "x"), client, "kv.Get", "x"); err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	serving.Wait()
+	if n := testutil.ToFloat64(m.server.calls.WithLabelValues(other, unary, "Unauthenticated", "not executed")); n != mostMethods+10 {
+		t.Errorf("%v refused calls", n)
+	}
+	if n := testutil.ToFloat64(m.server.calls.WithLabelValues(other, stream, "PermissionDenied", "not executed")); n != mostMethods+10 {
+		t.Errorf("%v refused streams", n)
+	}
+	if n := testutil.ToFloat64(m.server.calls.WithLabelValues("kv.Get", unary, "OK", "executed")); n != 1 {
+		t.Errorf("%v calls that ran", n)
+	}
+	if n := testutil.CollectAndCount(m, "sealmux_server_calls_total"); n != 3 {
+		t.Errorf("%d series", n)
+	}
+}
+
 // What a client calls itself must not end the program.
 func TestNameThatIsNoText(t *testing.T) {
 	m, client, _ := counting(t, methods, Options{})
