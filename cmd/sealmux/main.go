@@ -124,6 +124,7 @@ func newRoot() *cobra.Command {
 		callCommand(),
 		listCommand(),
 		pingCommand(),
+		benchCommand(),
 		knownCommand(),
 		inspectCommand(),
 		completionCommand(),
