@@ -93,7 +93,7 @@ func (r *report) json() *jsonReport {
 		Event: "summary", Addr: r.addr, Fingerprint: r.fingerprint, Handshakes: inMS(r.handshakes),
 		Config: jsonConfig{loop, o.method, r.body, o.callers, o.sessions, o.streams, o.rate, o.calls,
 			o.duration.Seconds(), o.warmUp.Seconds(), run.timeout.Seconds()},
-		Interrupted: run.ctx.Err() != nil, WarmUpOnly: run.cold, Took: inMS(run.took) / 1e3,
+		Interrupted: run.broken, WarmUpOnly: run.cold, Took: inMS(run.took) / 1e3,
 	}
 	for _, kind := range t.failures.sorted() {
 		f := t.failures[kind]

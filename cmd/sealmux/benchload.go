@@ -39,6 +39,7 @@ type benchRun struct {
 	next   atomic.Int64  // how many calls were taken
 	over   atomic.Bool   // no more calls are to begin
 	lost   atomic.Int64  // 1 + the number of a client that takes no more calls
+	broken bool          // the user interrupted
 	noHope bool          // every call failed, and the run was given up
 	cold   bool          // it is the warm-up, which was as far as it went
 	took   time.Duration // all of it
@@ -79,7 +80,7 @@ func (r *benchRun) do(ctx context.Context) {
 	watching.Go(func() { r.watchTimeouts(watched, ended) })
 	watching.Go(func() { r.collect(ended) })
 	working.Wait()
-	r.took = time.Since(r.begin)
+	r.took, r.broken = time.Since(r.begin), ctx.Err() != nil
 	close(ended)
 	watching.Wait()
 	r.opened = r.took
@@ -222,6 +223,7 @@ func (c *unaryCaller) work() {
 			c.shard.ok(took, begun-due, len(c.request.Body), len(reply.Body))
 		case c.benchRun.ctx.Err() != nil:
 			c.shard.abandon()
+			return
 		default:
 			c.shard.fail(err, expired, took, begun-due)
 		}

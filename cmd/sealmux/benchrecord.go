@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -146,9 +147,8 @@ func (s *shard) ok(latency, late time.Duration, sent, received int) {
 // fail records a call without a reply. One that timed out has a latency.
 func (s *shard) fail(err error, expired bool, latency, late time.Duration) {
 	kind := failure{rpc.CodeOf(err), rpc.OutcomeOf(err)}
-	text := oneLine(errors.New(plain(err)))
 	if expired {
-		kind.code, text = rpc.DeadlineExceeded, "no reply within --timeout"
+		kind.code = rpc.DeadlineExceeded
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +156,24 @@ func (s *shard) fail(err error, expired bool, latency, late time.Duration) {
 		s.took(latency, late)
 	}
 	s.failed++
-	s.failures.add(kind, 1, text[:min(len(text), maxSampleText)])
+	text := ""
+	if s.failures[kind] == nil {
+		text = failureText(err, expired)
+	}
+	s.failures.add(kind, 1, text)
+}
+
+// failureText is what an error says beside its kind, on one line.
+func failureText(err error, expired bool) string {
+	if expired {
+		return "no reply within --timeout"
+	}
+	text := plain(err)
+	if e, ok := errors.AsType[*rpc.Error](err); ok && e.Message != "" {
+		text = plain(errors.New(e.Message))
+	}
+	text = oneLine(errors.New(text))
+	return strings.ToValidUTF8(text[:min(len(text), maxSampleText)], "")
 }
 
 func (s *shard) abandon() {
@@ -202,10 +219,11 @@ func (r *recorder) collect(at time.Duration, recent *tally) {
 // A course is how many calls were answered in each stretch of time.
 type course struct {
 	width  time.Duration // of a stretch
-	counts []int64
+	last   time.Duration // up to when they are counted
+	counts []float64
 }
 
-// add counts calls that were answered up to at, since the last time.
+// add counts calls that were answered since the last time, evenly over the stretches until at.
 func (c *course) add(at time.Duration, count int64) {
 	for at > c.width*maxSeries {
 		for i := range (len(c.counts) + 1) / 2 {
@@ -217,11 +235,19 @@ func (c *course) add(at time.Duration, count int64) {
 		c.counts = c.counts[:(len(c.counts)+1)/2]
 		c.width *= 2
 	}
-	i := int(max(at-1, 0) / c.width) // what is collected at the end of a stretch belongs to it
-	for len(c.counts) <= i {
-		c.counts = append(c.counts, 0)
+	if at <= c.last {
+		return
 	}
-	c.counts[i] += count
+	each := float64(count) / float64(at-c.last)
+	for c.last < at {
+		i := int(c.last / c.width)
+		for len(c.counts) <= i {
+			c.counts = append(c.counts, 0)
+		}
+		until := min(at, time.Duration(i+1)*c.width)
+		c.counts[i] += each * float64(until-c.last)
+		c.last = until
+	}
 }
 
 // rate is the answered calls a second in stretch i of a run that took so long.
@@ -230,5 +256,5 @@ func (c *course) rate(i int, took time.Duration) float64 {
 	if width <= 0 {
 		return 0
 	}
-	return float64(c.counts[i]) / width.Seconds()
+	return c.counts[i] / width.Seconds()
 }

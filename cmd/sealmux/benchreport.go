@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -39,7 +40,11 @@ func (r *report) header(out io.Writer) error {
 func (r *report) what() string {
 	o := r.options
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s a message, ", oneLine(fmt.Errorf("%s", o.method)), plural(int64(r.body), "byte"))
+	size := plural(int64(o.bytes), "byte") + " of data"
+	if o.data != "" {
+		size = plural(int64(r.body), "byte") // as it is encoded
+	}
+	fmt.Fprintf(&b, "%s, %s a call, ", oneLine(errors.New(o.method)), size)
 	if o.streams > 0 {
 		fmt.Fprintf(&b, "%s, ", plural(int64(o.streams), "stream"))
 	}
@@ -70,7 +75,7 @@ func (r *report) print(out io.Writer) error {
 	switch {
 	case r.run.cold:
 		fmt.Fprintf(&b, "\nit ended in the warm-up: nothing was measured\n")
-	case r.run.ctx.Err() != nil:
+	case r.run.broken:
 		fmt.Fprintf(&b, "\ninterrupted; so far\n")
 	case r.run.noHope:
 		fmt.Fprintf(&b, "\ngiven up, for every call of the first second failed\n")

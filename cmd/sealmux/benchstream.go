@@ -37,6 +37,9 @@ func (c *streamCaller) work() {
 			c.held = false
 			c.broke(err, false, c.due, 0)
 		}
+		if c.benchRun.ctx.Err() != nil {
+			return
+		}
 		if err != nil {
 			timer.Reset(reopenAfter)
 			select {

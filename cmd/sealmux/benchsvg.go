@@ -24,13 +24,15 @@ const svgHead = `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" 
 <title id="title">%s</title>
 <desc id="desc">%s</desc>
 <style>
-svg { --paper: #ffffff; --ink: #1f2328; --faint: #59636e; --grid: #d1d9e0; --latency: #b3450b; --rate: #0b62c4 }
-@media (prefers-color-scheme: dark) { svg { --paper: #0d1117; --ink: #f0f6fc; --faint: #9198a1; --grid: #3d444d; --latency: #ff9a5c; --rate: #6cb2ff } }
-text { font: 12px system-ui, sans-serif; fill: var(--ink) } .head { font-size: 16px; font-weight: 600 } .faint { fill: var(--faint) }
-.grid { stroke: var(--grid); stroke-width: 1 } polyline { fill: none; stroke-width: 2; stroke-linejoin: round }
-#latency { stroke: var(--latency) } #rate { stroke: var(--rate) }
+text { font: 12px system-ui, sans-serif; fill: #1f2328 } .head { font-size: 16px; font-weight: 600 } .faint { fill: #59636e }
+.paper { fill: #ffffff } .grid { stroke: #d1d9e0; stroke-width: 1 } polyline { fill: none; stroke-width: 2; stroke-linejoin: round }
+#latency { stroke: #b3450b } #rate { stroke: #0b62c4 }
+@media (prefers-color-scheme: dark) {
+text { fill: #f0f6fc } .faint { fill: #9198a1 } .paper { fill: #0d1117 } .grid { stroke: #3d444d }
+#latency { stroke: #ff9a5c } #rate { stroke: #6cb2ff }
+}
 </style>
-<rect width="100%%" height="100%%" style="fill: var(--paper)"/>
+<rect class="paper" width="100%%" height="100%%"/>
 `
 
 // svg draws latency by percentile, as HDR histograms are plotted: each step to the right is a tenth of the calls that are left. Below, the
@@ -121,13 +123,13 @@ func (f *frame) grid(b *strings.Builder, title string) {
 	svgText(b, plotLeft, f.top-8, `class="faint"`, title)
 	for i := range lines + 1 {
 		y := f.y(float64(i) * step)
-		fmt.Fprintf(b, `<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%[2].1f"/>`+"\n", plotLeft, y, plotLeft+plotWidth)
+		fmt.Fprintf(b, `<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%.1[2]f"/>`+"\n", plotLeft, y, plotLeft+plotWidth)
 		svgText(b, plotLeft-8, int(y)+4, `text-anchor="end"`, strconv.FormatFloat(float64(i)*step, 'g', 6, 64))
 	}
 }
 
 func (f *frame) tickX(b *strings.Builder, x float64, text string) {
-	fmt.Fprintf(b, `<line class="grid" x1="%.1f" y1="%d" x2="%[1].1f" y2="%[3]d"/>`+"\n", f.x(x), f.top, f.top+f.height)
+	fmt.Fprintf(b, `<line class="grid" x1="%.1f" y1="%d" x2="%.1[1]f" y2="%[3]d"/>`+"\n", f.x(x), f.top, f.top+f.height)
 	svgText(b, int(f.x(x)), f.top+f.height+18, `text-anchor="middle"`, text)
 }
 
