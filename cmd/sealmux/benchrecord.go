@@ -236,6 +236,7 @@ func (c *course) add(at time.Duration, count int64) {
 		c.width *= 2
 	}
 	if at <= c.last {
+		c.counts[len(c.counts)-1] += float64(count)
 		return
 	}
 	each := float64(count) / float64(at-c.last)
