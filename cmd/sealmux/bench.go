@@ -55,13 +55,14 @@ func benchCommand() *cobra.Command {
 			"Open loop: with --rate calls begin by the clock, whether or not earlier ones have ended, as those of independent users\n" +
 			"do. Latency is measured from when a call was to begin, so that a stall counts for every call that came during it (no\n" +
 			"coordinated omission). At most CALLERS calls are in flight; others wait for their turn, and that counts as latency too.\n" +
-			"Calls that had no turn by the end are reported as not begun.\n\n" +
+			"Calls that had no turn by the end are reported as not begun: the rate is too much.\n\n" +
 			"With --streams the messages go over N long-lived streams to a method that answers each message with one, as the echo\n" +
 			"does, and CALLERS of them are in flight in all. Large --bytes then measure throughput.\n\n" +
-			"Latencies are those of calls that succeed, and of those without a reply within --timeout, which have failed. Ctrl-C\n" +
-			"ends the run and prints what was measured so far; calls in flight are abandoned. A lost session ends the run, too, and so does a\n" +
-			"first second in which every call failed. The exit code is 1 if any call failed, and 3 if a session was lost; the\n" +
-			"report comes all the same. Warm-up calls are real calls. With -n there are none, unless --warm-up asks for them.",
+			"Latencies are those of calls that succeed, and of those without a reply within --timeout, which have failed. A lost\n" +
+			"session ends the run, and so does a first second in which every call failed. Ctrl-C does, too: calls in flight are\n" +
+			"abandoned, what was measured so far is printed, and that is no failure. The exit code is 1 if a call failed or one of\n" +
+			"the schedule did not begin, and 3 if a session was lost; the report comes all the same.\n\n" +
+			"Warm-up calls are real calls, but not measured. With -n there are none, unless --warm-up asks for them.",
 		Example: "  sealmux bench --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux bench --server-key server/public.pem -r 5000 -d 30s --svg latency.svg 127.0.0.1:7443\n" +
 			"  sealmux bench --server-key server/public.pem --streams 4 -z 65536 127.0.0.1:7443\n" +
@@ -195,10 +196,14 @@ func bench(ctx context.Context, d *dialer, o *benchOptions, addr string, out, er
 	if err := r.print(out); err != nil {
 		return err
 	}
-	if err := picture.save(r); err != nil {
-		return err
+	verdict, unsaved := o.verdict(r.run, links), picture.save(r)
+	switch {
+	case unsaved == nil:
+		return verdict
+	case verdict == nil:
+		return unsaved
 	}
-	return o.verdict(r.run, links)
+	return fmt.Errorf("%w; %v", verdict, unsaved)
 }
 
 // load makes the calls' message, and opens what every session needs before its first call.
@@ -292,6 +297,8 @@ func (o *benchOptions) verdict(r *benchRun, links []*link) error {
 		return fmt.Errorf("%d of %d calls failed; see why above", t.failed, t.failed+t.answered)
 	case t.answered == 0 || r.cold:
 		return errInterrupted
+	case !r.broken && r.notBegun() > 0:
+		return fmt.Errorf("%s of the schedule did not begin; ask for a lower --rate, or allow more --callers", plural(r.notBegun(), "call"))
 	}
 	return nil
 }

@@ -235,7 +235,10 @@ func (c *course) add(at time.Duration, count int64) {
 		c.counts = c.counts[:(len(c.counts)+1)/2]
 		c.width *= 2
 	}
-	if at <= c.last {
+	if len(c.counts) == 0 {
+		c.counts = append(c.counts, 0)
+	}
+	if at <= c.last { // no time has passed
 		c.counts[len(c.counts)-1] += float64(count)
 		return
 	}

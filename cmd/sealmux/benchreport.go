@@ -125,7 +125,7 @@ func (r *report) totals(b *strings.Builder, s style) {
 	}
 	fmt.Fprintf(b, "\n%s sent, %s received\n", bytesRate(float64(t.sent)/secs), bytesRate(float64(t.received)/secs))
 	if n := r.run.notBegun(); n > 0 {
-		fmt.Fprintf(b, "%s\n", s.yellow(fmt.Sprintf("%s did not begin by the end: it is too much for the server, or for --callers; their latency is not in this report", plural(n, "call of the schedule"))))
+		fmt.Fprintf(b, "%s\n", s.yellow(fmt.Sprintf("%s of the schedule did not begin by its end: the rate is too much for the server, or for --callers; their latency is not in this report", plural(n, "call"))))
 	}
 }
 
