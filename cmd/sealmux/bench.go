@@ -214,7 +214,7 @@ func (o *benchOptions) load(ctx context.Context, links []*link) (*load, error) {
 	}
 	l := &load{
 		request: rpc.Request{Method: o.method, Body: body},
-		callers: o.callers, streams: o.streams, rate: o.rate, timeout: links[0].timeout,
+		callers: o.callers, streams: o.streams, rate: o.rate, timeout: links[0].timeout, nap: nap,
 	}
 	for _, link := range links {
 		bounded, cancel := context.WithTimeout(ctx, link.timeout)

@@ -375,9 +375,8 @@ func TestMeasuringAllocatesNothing(t *testing.T) {
 	var w watched
 	w.renew(t.Context())
 	defer w.release()
-	timer := stoppedTimer()
 	if n := testing.AllocsPerRun(1000, func() {
-		due, _ := r.take(timer)
+		due, _ := r.take()
 		w.started(due)
 		w.expire(due - time.Second)
 		w.ended(t.Context())

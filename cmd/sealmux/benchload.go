@@ -18,6 +18,7 @@ type load struct {
 	streams int     // over so many streams instead of unary calls; 0: unary
 	rate    float64 // calls a second, by the clock; 0: each begins when the one before has ended
 	timeout time.Duration
+	nap     func(time.Duration) // waits a short time more precisely than a timer; nil: nothing does
 }
 
 // collectEvery is how often a run gathers what its callers measured.
@@ -36,8 +37,10 @@ type benchRun struct {
 	halt   context.Context // ends when no more calls are to begin, before the run's time
 	stop   context.CancelFunc
 	begin  time.Time
-	next   atomic.Int64  // how many calls were taken
+	next   atomic.Int64  // how many calls were taken in a closed loop
 	over   atomic.Bool   // no more calls are to begin
+	shut   chan struct{} // closed when over
+	dues   chan time.Duration
 	lost   atomic.Int64  // 1 + the number of a client that takes no more calls
 	broken bool          // the user interrupted
 	noHope bool          // every call failed, and the run was given up
@@ -62,16 +65,21 @@ func (r *benchRun) do(ctx context.Context) {
 	r.halt, r.stop = context.WithCancel(ctx)
 	defer r.stop()
 	r.begin = time.Now()
-	unbind := context.AfterFunc(r.halt, func() { r.over.Store(true) })
+	r.shut, r.dues = make(chan struct{}), make(chan time.Duration)
+	shut := sync.OnceFunc(func() { r.over.Store(true); close(r.shut) })
+	unbind := context.AfterFunc(r.halt, shut)
 	defer unbind()
 	if r.duration > 0 {
-		timer := time.AfterFunc(r.duration, func() { r.over.Store(true) })
+		timer := time.AfterFunc(r.duration, shut)
 		defer timer.Stop()
 	}
 	workers, watched := r.workers()
 	var working, watching sync.WaitGroup
 	for _, work := range workers {
 		working.Go(work)
+	}
+	if r.rate != 0 {
+		working.Go(r.pace)
 	}
 	ended := make(chan struct{})
 	for i, c := range r.clients {
@@ -124,51 +132,15 @@ func (r *benchRun) collect(ended <-chan struct{}) {
 
 // take waits until the next call is to begin, and returns when it was to: by the schedule if there is one, whether or not the
 // call could begin then. It returns false if there are no more calls.
-func (r *benchRun) take(timer *time.Timer) (due time.Duration, ok bool) {
-	if r.rate == 0 {
-		if r.over.Load() || r.calls > 0 && r.next.Add(1) > r.calls {
-			return 0, false
-		}
-		return time.Since(r.begin), true
+func (r *benchRun) take() (due time.Duration, ok bool) {
+	if r.rate != 0 {
+		due, ok = <-r.dues
+		return due, ok
 	}
-	k := r.next.Add(1) - 1
-	due = r.due(k)
-	if r.calls > 0 && k >= r.calls || r.duration > 0 && due >= r.duration {
+	if r.over.Load() || r.calls > 0 && r.next.Add(1) > r.calls {
 		return 0, false
 	}
-	wait := due - time.Since(r.begin)
-	if wait <= 0 { // nobody was free in time
-		return due, !r.over.Load()
-	}
-	timer.Reset(wait)
-	select {
-	case <-timer.C:
-		return due, r.halt.Err() == nil
-	case <-r.halt.Done():
-		timer.Stop()
-		return 0, false
-	}
-}
-
-// due is when call k of the schedule is to begin.
-func (r *benchRun) due(k int64) time.Duration {
-	return time.Duration(float64(k) / r.rate * float64(time.Second))
-}
-
-// notBegun is how many calls of the schedule did not begin by its end, for all callers were busy.
-func (r *benchRun) notBegun() int64 {
-	if r.rate == 0 {
-		return 0
-	}
-	t := r.record.total
-	scheduled := int64(r.opened.Seconds()*r.rate) + 1
-	if r.due(scheduled-1) >= r.opened { // the first one that is not
-		scheduled--
-	}
-	if r.calls > 0 {
-		scheduled = min(scheduled, r.calls)
-	}
-	return max(scheduled-t.answered-t.failed-t.abandoned, 0)
+	return time.Since(r.begin), true
 }
 
 // workers returns what makes the calls, and what watches over them.
@@ -204,9 +176,8 @@ type unaryCaller struct {
 
 func (c *unaryCaller) work() {
 	defer c.release()
-	timer := stoppedTimer()
 	for {
-		due, ok := c.take(timer)
+		due, ok := c.take()
 		if !ok {
 			return
 		}
@@ -228,10 +199,4 @@ func (c *unaryCaller) work() {
 			c.shard.fail(err, expired, took, begun-due)
 		}
 	}
-}
-
-func stoppedTimer() *time.Timer {
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	return timer
 }

@@ -28,11 +28,10 @@ type streamCaller struct {
 
 func (c *streamCaller) work() {
 	defer c.release()
-	timer := stoppedTimer()
-	for c.hold(timer) {
+	for c.hold() {
 		s, err := c.client.Open(c.watched.ctx, &rpc.Request{Method: c.request.Method})
 		if err == nil {
-			err = c.use(s, timer)
+			err = c.use(s)
 		} else {
 			c.held = false
 			c.broke(err, false, c.due, 0)
@@ -41,20 +40,15 @@ func (c *streamCaller) work() {
 			return
 		}
 		if err != nil {
-			timer.Reset(reopenAfter)
-			select {
-			case <-timer.C:
-			case <-c.halt.Done():
-				timer.Stop()
-			}
+			wakeAt(c.halt, time.Now().Add(reopenAfter))
 		}
 	}
 }
 
 // hold takes a message to send, unless there is one already.
-func (c *streamCaller) hold(timer *time.Timer) bool {
+func (c *streamCaller) hold() bool {
 	if !c.held {
-		c.due, c.held = c.take(timer)
+		c.due, c.held = c.take()
 	}
 	return c.held
 }
@@ -63,14 +57,14 @@ func (c *streamCaller) hold(timer *time.Timer) bool {
 type inFlight struct{ due, begun time.Duration }
 
 // use sends messages until there are no more, or the stream breaks.
-func (c *streamCaller) use(s rpc.RawStream, timer *time.Timer) error {
+func (c *streamCaller) use(s rpc.RawStream) error {
 	free := make(chan struct{}, c.window) // a message in flight holds one
 	flying := make(chan inFlight, c.window)
 	broken := make(chan struct{})
 	var sender sync.WaitGroup
 	sender.Go(func() { // ends when there are no more messages, or the stream has broken
 		defer close(flying)
-		c.send(s, timer, free, flying, broken)
+		c.send(s, free, flying, broken)
 	})
 	err := c.receive(s, free, flying)
 	if err != nil {
@@ -85,8 +79,8 @@ func (c *streamCaller) use(s rpc.RawStream, timer *time.Timer) error {
 	return err
 }
 
-func (c *streamCaller) send(s rpc.RawStream, timer *time.Timer, free chan struct{}, flying chan<- inFlight, broken <-chan struct{}) {
-	for c.hold(timer) {
+func (c *streamCaller) send(s rpc.RawStream, free chan struct{}, flying chan<- inFlight, broken <-chan struct{}) {
+	for c.hold() {
 		select {
 		case free <- struct{}{}:
 		case <-broken:
