@@ -82,31 +82,50 @@ func exactly[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// TestOpenLoopShowsAStall: a server stands still for a second, and every call that the schedule has in that second shows it.
+// TestOpenLoopShowsAStall: a server stands still for a second, and every call that the schedule has in that second shows it. With naps
+// that end early, as signals end them, the schedule is the same.
 func TestOpenLoopShowsAStall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 2, stall(time.Millisecond))
-		defer s.stop()
-		r := newBenchRun(s.load(200, 100), 0, 10*time.Second)
-		r.do(t.Context())
-		// 900 calls take 1 ms. The 100 from 2 s on take 1 s, 990 ms, ..., 10 ms.
-		got := r.record.total
-		exactly(t, "answered", got.answered, 1000)
-		exactly(t, "failed", got.failed, 0)
-		exactly(t, "not begun", r.notBegun(), 0)
-		exactly(t, "min", got.min, time.Millisecond)
-		exactly(t, "max", got.max, time.Second)
-		exactly(t, "mean", got.mean(), (900*time.Millisecond+50_500*time.Millisecond)/1000)
-		within(t, "p50", got.at(50), time.Millisecond)
-		within(t, "p90", got.at(90), time.Millisecond)
-		within(t, "p95", got.at(95), 500*time.Millisecond)
-		within(t, "p99", got.at(99), 900*time.Millisecond)
-		within(t, "p99.9", got.at(99.9), 990*time.Millisecond)
-		exactly(t, "late", got.lateAt(100), 0) // there was always a caller free
-		exactly(t, "took", r.took, 9990*time.Millisecond+time.Millisecond)
-		exactly(t, "sent", got.sent, 1000*18)
-		exactly(t, "received", got.received, 1000*(18+int64(len(rpc.EchoPrefix))))
+	t.Run("timers", func(t *testing.T) { synctest.Test(t, func(t *testing.T) { openLoopShowsAStall(t, nil) }) })
+	t.Run("naps", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			naps := 0
+			openLoopShowsAStall(t, func(d time.Duration) {
+				if naps++; d <= 0 || d > napping {
+					t.Errorf("a nap of %v", d)
+				}
+				time.Sleep((d + 2) / 3)
+			})
+			if naps < 2*999 {
+				t.Errorf("%d naps for 999 calls", naps)
+			}
+		})
 	})
+}
+
+func openLoopShowsAStall(t *testing.T, nap func(time.Duration)) {
+	s := newBenchServer(t, 2, stall(time.Millisecond))
+	defer s.stop()
+	l := s.load(200, 100)
+	l.nap = nap
+	r := newBenchRun(l, 0, 10*time.Second)
+	r.do(t.Context())
+	// 900 calls take 1 ms. The 100 from 2 s on take 1 s, 990 ms, ..., 10 ms.
+	got := r.record.total
+	exactly(t, "answered", got.answered, 1000)
+	exactly(t, "failed", got.failed, 0)
+	exactly(t, "not begun", r.notBegun(), 0)
+	exactly(t, "min", got.min, time.Millisecond)
+	exactly(t, "max", got.max, time.Second)
+	exactly(t, "mean", got.mean(), (900*time.Millisecond+50_500*time.Millisecond)/1000)
+	within(t, "p50", got.at(50), time.Millisecond)
+	within(t, "p90", got.at(90), time.Millisecond)
+	within(t, "p95", got.at(95), 500*time.Millisecond)
+	within(t, "p99", got.at(99), 900*time.Millisecond)
+	within(t, "p99.9", got.at(99.9), 990*time.Millisecond)
+	exactly(t, "late", got.lateAt(100), 0) // there was always a caller free
+	exactly(t, "took", r.took, 9990*time.Millisecond+time.Millisecond)
+	exactly(t, "sent", got.sent, 1000*18)
+	exactly(t, "received", got.received, 1000*(18+int64(len(rpc.EchoPrefix))))
 }
 
 // TestClosedLoopOmits is what the open loop is for: the same stall is one call of a closed loop, and its p99 does not show it.
