@@ -47,5 +47,8 @@ func (gobCodec) Unmarshal(b []byte, v any) error {
 	if err := checkGob(b); err != nil {
 		return err
 	}
-	return gob.NewDecoder(bytes.NewReader(b)).Decode(v)
+	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(v); err != nil { // which may quote what the peer sent
+		return &badMessage{"it does not fit the Go type, or has a type in an interface that gob.Register was not told of", -1}
+	}
+	return nil
 }

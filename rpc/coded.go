@@ -10,8 +10,8 @@ import (
 // A Codec is how the values of a method are written where msgpack does not carry their types well: interfaces, types with JSON
 // or gob methods, maps of any keys. It is the Codec of a Unary, a ServerStream, a ClientStream or a Bidi, or that of
 // RegisterCodec; both sides must set the same. JSON and Gob are two; others, of protocol buffers for example, are a type with
-// these methods. A message that is not in the method's codec, or in one where there is none, fails with InvalidArgument, and a
-// request before its handler runs.
+// these methods. A request that is not in the method's codec, or in one where there is none, is refused with InvalidArgument,
+// not executed; a reply or a message of a stream fails as one does that does not fit its type.
 //
 // Whatever the codec, a Raw passes untouched, a nil pointer and a struct without fields cross as nil, and nil makes the zero
 // value, of a pointer type a pointer to it. Interceptors and raw handlers see what SPEC.md calls a coded body (B10). All
@@ -70,11 +70,11 @@ func appendCoded(b []byte, c Codec, p any) ([]byte, error) {
 
 // isNothing reports whether v is sent as nil. gob has no form for what it is.
 func isNothing(v reflect.Value) bool {
-	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-		if v.IsNil() {
-			return true
-		}
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
+	}
+	if v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface { // what is in an interface is more than nothing: it has a type
+		return v.IsNil()
 	}
 	return v.Kind() == reflect.Struct && v.NumField() == 0
 }

@@ -54,6 +54,12 @@ func init()                                      { gob.Register(square{}); gob.R
 func text(v any) string            { return fmt.Sprintf("%T %+v", v, v) }
 func must[T any](v T, err error) T { return v }
 
+type empty struct{}
+
+func (empty) Area() float64 { return 0 }
+
+func pointer[T any](v T) *T { return &v }
+
 type fate string
 
 const (
@@ -151,6 +157,10 @@ func TestTypes(t *testing.T) {
 	row(t, Raw{0xc3}, same, same, same)
 	row(t, struct{}{}, same, same, same)
 	row(t, &struct{}{}, same, same, same)
+	row(t, figure(empty{}), refused, refused, refused)
+	row(t, any(empty{}), changed, changed, refused)
+	row(t, any((*circle)(nil)), changed, changed, refused)
+	row(t, pointer(pointer(pointer(7))), same, same, same)
 	row(t, &deep{&deep{nil, 2}, 1}, same, same, same)
 	row(t, (*deep)(nil), changed, changed, changed) // a pointer to the zero value: no handler meets a nil request
 	row(t, any(nil), same, same, same)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	netrpc "net/rpc"
 	"net/rpc/jsonrpc"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -133,6 +135,28 @@ func TestSealedNetRPC(t *testing.T) {
 	if _, err := client.OpenConn(context.Background(), "netrpc"); rpc.OutcomeOf(err) != rpc.NotExecuted {
 		t.Error(err)
 	}
+}
+
+// TestSealedNetRPCAccept: the line of doc.go. What net/rpc logs at the end is its own.
+func TestSealedNetRPCAccept(t *testing.T) {
+	log.SetOutput(io.Discard)
+	defer log.SetOutput(os.Stderr)
+	srv, service := rpc.NewServer(rpc.Options{}), netrpc.NewServer()
+	if err := service.RegisterName("Arith", &netArith{}); err != nil {
+		t.Fatal(err)
+	}
+	l := rpc.ListenConn(srv, "arith")
+	accepting := make(chan struct{})
+	go func() { defer close(accepting); service.Accept(l) }()
+	client, _, _ := sealed(t, srv)
+	old := netClient(t, client, "arith")
+	l.Close()
+	<-accepting
+	var got NetReply
+	if err := old.Call("Arith.Multiply", &NetArgs{6, 7}, &got); err != nil || got.C != 42 { // what was accepted goes on
+		t.Error(got, err)
+	}
+	old.Close()
 }
 
 // TestSealedNetRPCEnds: the session is lost, the client or the server closes: calls that wait end, and nothing stays behind.

@@ -91,13 +91,20 @@ func ForgetServer(path, address string) ([]KnownServer, error) {
 	return gone, nil
 }
 
-// lines returns what the file has for an address.
+// lines returns what the file has for an address, one line for each key.
 func (k *knownServers) lines(name string) ([]KnownServer, error) {
 	all, err := ReadKnownServers(k.path)
 	if err != nil {
 		return nil, err
 	}
-	lines := slices.DeleteFunc(all, func(s KnownServer) bool { return s.Address != name })
+	seen := make(map[Fingerprint]bool)
+	lines := slices.DeleteFunc(all, func(s KnownServer) bool {
+		if s.Address != name || seen[s.Key] {
+			return true
+		}
+		seen[s.Key] = true
+		return false
+	})
 	if len(lines) > maxKeyIDs {
 		return nil, fmt.Errorf("%w: %v: more than %d keys for %s; remove those it has no more", ErrKnownServers, lines[maxKeyIDs], maxKeyIDs, name)
 	}
@@ -144,6 +151,7 @@ func readOpenKnown(file *os.File) ([]byte, error) {
 }
 
 // addKnown adds a line with one write at the end, wherever that is by then: of two processes that do so, neither destroys the other's.
+// A line that is there is not added again, but by processes that do it at once.
 func addKnown(path, name string, key Fingerprint) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrKnownServers, err)
@@ -160,6 +168,13 @@ func addKnown(path, name string, key Fingerprint) (err error) {
 	data, err := readOpenKnown(file)
 	if err != nil {
 		return err
+	}
+	found, err := parseKnown(path, data)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(found, func(f foundServer) bool { return f.Address == name && f.Key == key }) {
+		return nil
 	}
 	line := appended(data, name, key)
 	if len(data)+len(line) > maxKnownFile {

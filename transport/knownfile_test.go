@@ -113,6 +113,11 @@ func TestReadKnownServers(t *testing.T) {
 	if lines, err := k.lines("b:1"); len(lines) > 0 || err != nil {
 		t.Error(lines, err)
 	}
+	// The same line again and again, as many processes write it that meet a server at once, is one key.
+	write(t, path, strings.Repeat(knownLine("a:1", one)+"\n", 2*maxKeyIDs)+knownLine("a:1", two))
+	if lines, err := k.lines("a:1"); err != nil || !slices.Equal(lines, []KnownServer{{"a:1", one, path, 1}, {"a:1", two, path, 2*maxKeyIDs + 1}}) {
+		t.Error(lines, err)
+	}
 }
 
 // Lines that are added at once are all there, also behind one without an end.
@@ -128,8 +133,15 @@ func TestAddKnown(t *testing.T) {
 		})
 	}
 	work.Wait()
+	if err := addKnown(path, "b:7", Fingerprint{2}); err != nil { // it is there
+		t.Error(err)
+	}
 	if lines, err := ReadKnownServers(path); len(lines) != 51 || err != nil {
 		t.Error(len(lines), err)
+	}
+	write(t, path, "nonsense")
+	if err := addKnown(path, "b:7", Fingerprint{2}); !errors.Is(err, ErrKnownServers) || contents(t, path) != "nonsense" {
+		t.Error(err)
 	}
 }
 

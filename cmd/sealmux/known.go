@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +27,6 @@ const (
 
 var trusts = []string{trustAsk, trustStrict, trustNew}
 
-const defaultKnownHelp = "~/.config/sealmux/known_servers"
-
 // knownServers are the servers that are trusted without --server-key: those of a file, and whom the user says yes to.
 type knownServers struct {
 	file  string
@@ -40,7 +39,18 @@ type knownServers struct {
 
 func addKnownServersFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "known-servers", defaultKnown(), "`FILE` of the servers that are known, with a line HOST:PORT sealmux-rsa SHA256:... for each")
-	cmd.Flags().Lookup("known-servers").DefValue = defaultKnownHelp
+	cmd.Flags().Lookup("known-servers").DefValue = defaultKnownHelp()
+}
+
+// defaultKnownHelp is defaultKnown without what differs from user to user.
+func defaultKnownHelp() string {
+	switch runtime.GOOS {
+	case "windows":
+		return `%AppData%\sealmux\known_servers`
+	case "darwin":
+		return "~/Library/Application Support/sealmux/known_servers"
+	}
+	return "~/.config/sealmux/known_servers"
 }
 
 func defaultKnown() string {
@@ -56,6 +66,7 @@ func addKnownFlags(cmd *cobra.Command) *knownServers {
 	addKnownServersFlag(cmd, &k.file)
 	cmd.Flags().StringVar(&k.trust, "trust", trustAsk,
 		"what becomes of a server that is not known: ask about it on the terminal, strict refuses it, accept-new believes it; `HOW` is "+strings.Join(trusts, ", "))
+	cmd.RegisterFlagCompletionFunc("trust", cobra.FixedCompletions(trusts, cobra.ShellCompDirectiveNoFileComp)) // fails only for flags that there are not
 	return k
 }
 
@@ -94,9 +105,9 @@ func (k *knownServers) trusted() *transport.Trust {
 
 func (k *knownServers) acceptNew(_ context.Context, address string, key *transport.PublicKey) error {
 	errOut := k.cmd.ErrOrStderr()
-	_, err := fmt.Fprintf(errOut, "%s the server at %s is new; its key %v is believed unseen, and remembered in %s once it has proven it\n",
+	fmt.Fprintf(errOut, "%s the server at %s is new; its key %v is believed unseen, and remembered in %s once it has proven it\n",
 		newStyle(errOut).yellow("warning:"), address, key, k.file)
-	return err
+	return nil
 }
 
 // An unknownError refuses a server that is not known.

@@ -70,8 +70,10 @@ func (t *terminal) confirm(ctx context.Context, address, file string, key *trans
 		switch given, bad := transport.ParseFingerprint(answer); {
 		case err == io.EOF || strings.EqualFold(answer, "no"):
 			return unknownError{fmt.Sprintf("you did not accept the key %v of the server at %s", key, address)}
-		case err != nil:
+		case err != nil && ctx.Err() != nil:
 			return err
+		case err != nil:
+			return unknownError{fmt.Sprintf("the server at %s is not in %s, and there is no answer: %v", address, file, err)}
 		case strings.EqualFold(answer, "yes") || bad == nil && given == key.Fingerprint():
 			return nil
 		case bad == nil:
@@ -84,7 +86,7 @@ func (t *terminal) confirm(ctx context.Context, address, file string, key *trans
 // maxAnswer is far more than any answer.
 const maxAnswer = 4096
 
-var errLongAnswer = errors.New("cannot read the answer: the line is too long")
+var errLongAnswer = errors.New("the line is too long")
 
 // line reads a line without the space around it. Where nothing can interrupt the read of a terminal, it ends with the process.
 func (t *terminal) line(ctx context.Context) (string, error) {

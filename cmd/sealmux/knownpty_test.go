@@ -141,6 +141,20 @@ func TestKnownAskAside(t *testing.T) {
 	}
 }
 
+// TestKnownAskThenRepl: the line editor finds the terminal as it should be.
+func TestKnownAskThenRepl(t *testing.T) {
+	_, addr, _ := newServer(t)
+	env, _ := knownHome(t)
+	p := sit(t, env, "repl", addr)
+	p.sees(knownQuestion)
+	p.types("yes", keyEnter)
+	p.sees("connected to "+addr, replPrompt)
+	p.types("helo", keyLeft, "l", keyEnter)
+	p.sees(echoed+"hello\r\n", replPrompt)
+	p.types(keyCtrlD)
+	p.leaves(0)
+}
+
 // TestKnownChangedOnTerminal: another key than the known one is refused in red, and not asked about.
 func TestKnownChangedOnTerminal(t *testing.T) {
 	_, addr, public := newServer(t)
@@ -173,6 +187,49 @@ func TestKnownAskGivesUp(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, cancel)
 	_, err = (&terminal{in: screen, out: screen}).line(ctx)
 	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// TestKnownAnswerIsALine: not a byte beyond it is read, none that is too long is kept, and what cannot be read is no answer.
+func TestKnownAnswerIsALine(t *testing.T) {
+	in, answers, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answers.Close()
+	ask := &terminal{in: in}
+	ask.out, err = os.Create(filepath.Join(t.TempDir(), "shown"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ask.out.Close()
+	for answer, want := range map[string]string{"yes\n": "yes", " a b \r\n": "a b", "\n": ""} {
+		answers.WriteString(answer)
+		if got, err := ask.line(t.Context()); got != want || err != nil {
+			t.Errorf("%q: %q, %v", answer, got, err)
+		}
+	}
+	answers.WriteString("yes\nrest")
+	ask.line(t.Context())
+	rest := make([]byte, 10)
+	if n, err := in.Read(rest); string(rest[:n]) != "rest" {
+		t.Errorf("left %q, %v", rest[:n], err)
+	}
+	answers.WriteString(strings.Repeat("x", maxAnswer))
+	if _, err := ask.line(t.Context()); err != errLongAnswer {
+		t.Error(err)
+	}
+	answers.WriteString("maybe\n") // an end that comes with it is no yes
+	ended, end := context.WithCancel(t.Context())
+	end()
+	_, _, public := newServer(t)
+	if err := ask.confirm(ended, "example.org:1", "file", knownKey(t, public)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	in.Close() // as a terminal that hangs up
+	err = ask.confirm(t.Context(), "example.org:1", "file", knownKey(t, public))
+	if _, ok := errors.AsType[unknownError](err); !ok || !strings.HasPrefix(err.Error(), "the server at example.org:1 is not in file, and there is no answer: ") {
 		t.Error(err)
 	}
 }

@@ -67,7 +67,9 @@ func run(only string, list bool) error {
 }
 
 // all is every mutant there is.
-func all() []mutant { return slices.Concat(guardMutants, handshakeMutants, rpcMutants, legacyMutants) }
+func all() []mutant {
+	return slices.Concat(guardMutants, handshakeMutants, rpcMutants, codedMutants, legacyMutants)
+}
 
 // source returns the mutated file.
 func (m mutant) source(root string) (string, error) {
