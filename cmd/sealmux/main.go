@@ -123,6 +123,7 @@ func newRoot() *cobra.Command {
 		callCommand(),
 		listCommand(),
 		pingCommand(),
+		benchCommand(),
 		forwardCommand(),
 		knownCommand(),
 		inspectCommand(),
