@@ -194,3 +194,46 @@ func TestForwardLines(t *testing.T) {
 	server.cmd.Process.Signal(syscall.SIGTERM)
 	server.ends(t, exitDone, "")
 }
+
+// TestForwardSuccessor: while a server drains, what it carries goes on, and what comes later is carried by the one in its place.
+func TestForwardSuccessor(t *testing.T) {
+	id := newParties(t)
+	target := targetOf(t, echo)
+	old := runHere(t, id.serve("127.0.0.1:0", target).run)
+	addr, _, err := ready(old.line(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := runHere(t, id.forwarder(t, addr, "0:"+target).run)
+	local, err := forwardsFrom(client.line(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := dialTCP(t, local)
+	answered(t, early)
+	old.cancel()
+	if err := client.errOut.says("is over: it is shutting down; connecting again\n"); err != nil {
+		t.Fatal(err)
+	}
+	var successor *running
+	for line := ""; line == ""; { // until the old one has left the address
+		successor = runHere(t, id.serve(addr, target).run)
+		if line, err = successor.lines.ReadString('\n'); err != nil {
+			if err := <-successor.ended; !strings.Contains(err.Error(), "address already in use") {
+				t.Fatal(err)
+			}
+		}
+	}
+	late := dialTCP(t, local)
+	answered(t, late)
+	answered(t, early)
+	for _, c := range []*net.TCPConn{early, late} {
+		c.CloseWrite()
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("%d bytes, %v; %s", n, err, client.errOut.String())
+		}
+	}
+	old.ends(t)
+	client.ends(t)
+	successor.ends(t)
+}
