@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -236,4 +238,55 @@ func TestForwardSuccessor(t *testing.T) {
 	old.ends(t)
 	client.ends(t)
 	successor.ends(t)
+}
+
+// TestForwardNothingShort: servers are killed under load, and whatever ends well is whole.
+func TestForwardNothingShort(t *testing.T) {
+	skipWithoutSignals(t)
+	id := newParties(t)
+	text := strings.Repeat("0123456789abcdef", 20_000)
+	target := targetOf(t, func(c net.Conn) {
+		if all, err := io.ReadAll(c); err == nil && len(all) == len(text) { // a question that is cut gets no answer
+			c.Write(all)
+		} else if err == nil && len(all) > 0 { // none, if the server was killed as it connected
+			t.Errorf("the target took %d bytes for all", len(all))
+		}
+	})
+	server, addr := id.serveProcess(t, "127.0.0.1:0", "--allow-forward", target)
+	client, local := id.forwardProcess(t, addr, "-L", "0:"+target)
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	var whole, cut atomic.Int32
+	for range 8 {
+		work.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				switch got, err := exchange("tcp", local, text); {
+				case err != nil:
+					cut.Add(1)
+				case got != text:
+					t.Errorf("%d bytes of %d looked like all", len(got), len(text))
+				default:
+					whole.Add(1)
+				}
+			}
+		})
+	}
+	for range 5 {
+		for before := whole.Load(); whole.Load() < before+20; {
+			time.Sleep(time.Millisecond)
+		}
+		server.cmd.Process.Kill()
+		server.wait()
+		server, _ = id.serveProcess(t, addr, "--allow-forward", target)
+	}
+	close(stop)
+	work.Wait()
+	client.cmd.Process.Signal(syscall.SIGTERM)
+	client.ends(t, exitDone, "connected again")
+	t.Logf("%d whole, %d cut", whole.Load(), cut.Load())
 }
