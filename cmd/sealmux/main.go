@@ -18,7 +18,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +75,7 @@ func untilSignal() (ctx context.Context, stop func()) {
 // oneLine keeps what a peer put into an error from moving the cursor or forging a second line.
 func oneLine(err error) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if r == '\t' || printable(r) != r {
 			return ' '
 		}
 		return r
@@ -124,6 +123,7 @@ func newRoot() *cobra.Command {
 		callCommand(),
 		listCommand(),
 		pingCommand(),
+		benchCommand(),
 		forwardCommand(),
 		knownCommand(),
 		inspectCommand(),
@@ -131,6 +131,7 @@ func newRoot() *cobra.Command {
 		manCommand(),
 		versionCommand(),
 	)
+	completeArguments(root)
 	return root
 }
 
@@ -146,6 +147,8 @@ func helpCommand() *cobra.Command {
 		Use:     "help [COMMAND]",
 		Short:   "Explain a command",
 		Example: "  sealmux help serve",
+
+		ValidArgsFunction: completeCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil {

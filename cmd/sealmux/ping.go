@@ -170,11 +170,12 @@ func (p *pinger) ask(ctx context.Context) error {
 		return nil
 	}
 	p.stats.sent++
+	why := lostBecause(err, p.link.timeout)
 	if errors.Is(err, rpc.Unavailable) { // also a server that drains: its next session, if any, is with its successor
 		p.hangUp()
 	}
 	if !answered {
-		return p.show.lost(p.stats.sent, p.lostBecause(err))
+		return p.show.lost(p.stats.sent, why)
 	}
 	p.stats.add(took)
 	state := healthState(status, err)
@@ -206,15 +207,20 @@ func healthState(status rpc.HealthStatus, err error) pingState {
 	}
 }
 
-// lostBecause says why a probe got no reply.
-func (p *pinger) lostBecause(err error) error {
+// lostBecause says why a probe that failed with err got no reply.
+func lostBecause(err error, timeout time.Duration) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, rpc.ErrDraining):
 		return errors.New("the server is shutting down")
 	case errors.Is(err, transport.ErrUnauthorized):
 		return errors.New("the server does not admit this client any more")
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("none within %v", p.link.timeout)
+		return fmt.Errorf("none within %v", timeout)
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		return errors.New("the session is over: " + plain(cause))
 	}
 	return errors.New(plain(err))
 }

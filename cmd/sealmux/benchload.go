@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealmux/sealmux/rpc"
+)
+
+// A load is calls of one kind, again and again, over one or several sessions.
+type load struct {
+	clients []*rpc.Client
+	request rpc.Request
+	callers int     // how many calls are in flight at once: in a closed loop always, in an open one at most
+	streams int     // over so many streams instead of unary calls; 0: unary
+	rate    float64 // calls a second, by the clock; 0: each begins when the one before has ended
+	timeout time.Duration
+	nap     func(time.Duration) // waits a short time more precisely than a timer; nil: nothing does
+}
+
+// collectEvery is how often a run gathers what its callers measured.
+const collectEvery = 200 * time.Millisecond
+
+// A benchRun is a load for a while.
+type benchRun struct {
+	*load
+	calls    int64         // ends after so many; 0: no such end
+	duration time.Duration // begins no more calls after that; 0: no such end
+	record   *recorder
+	recent   *tally                 // gets what is collected; show resets it
+	show     func(at time.Duration) // called after every collection; may be nil
+
+	ctx    context.Context // of the calls: ends when the user interrupts
+	halt   context.Context // ends when no more calls are to begin, before the run's time
+	stop   context.CancelFunc
+	begin  time.Time
+	next   atomic.Int64  // how many calls were taken in a closed loop
+	over   atomic.Bool   // no more calls are to begin
+	shut   chan struct{} // closed when over
+	dues   chan time.Duration
+	lost   atomic.Int64  // 1 + the number of a client that takes no more calls
+	broken bool          // the user interrupted
+	noHope bool          // every call failed, and the run was given up
+	cold   bool          // it is the warm-up, which was as far as it went
+	took   time.Duration // all of it
+	opened time.Duration // of that, the time in which calls were to begin
+}
+
+// newBenchRun returns a run that stops when its context ends, its time is over, its calls are made, a session is lost, or all
+// calls of the first second failed.
+func newBenchRun(l *load, calls int64, duration time.Duration) *benchRun {
+	workers := l.callers
+	if l.streams > 0 {
+		workers = l.streams
+	}
+	return &benchRun{load: l, calls: calls, duration: duration, record: newRecorder(min(workers, 4*runtime.GOMAXPROCS(0), 64), collectEvery)}
+}
+
+// do makes the calls. Those in flight at the end are waited for, unless ctx ends: then they are abandoned.
+func (r *benchRun) do(ctx context.Context) {
+	r.ctx = ctx
+	r.halt, r.stop = context.WithCancel(ctx)
+	defer r.stop()
+	r.begin = time.Now()
+	r.shut, r.dues = make(chan struct{}), make(chan time.Duration)
+	shut := sync.OnceFunc(func() { r.over.Store(true); close(r.shut) })
+	unbind := context.AfterFunc(r.halt, shut)
+	defer unbind()
+	if r.duration > 0 {
+		timer := time.AfterFunc(r.duration, shut)
+		defer timer.Stop()
+	}
+	workers, watched := r.workers()
+	var working, watching sync.WaitGroup
+	for _, work := range workers {
+		working.Go(work)
+	}
+	if r.rate != 0 {
+		working.Go(r.pace)
+	}
+	ended := make(chan struct{})
+	for i, c := range r.clients {
+		watching.Go(func() { r.watchClient(i, c, ended) })
+	}
+	watching.Go(func() { r.watchTimeouts(watched, ended) })
+	watching.Go(func() { r.collect(ended) })
+	working.Wait()
+	r.took, r.broken = time.Since(r.begin), ctx.Err() != nil
+	close(ended)
+	watching.Wait()
+	r.opened = r.took
+	if r.duration > 0 {
+		r.opened = min(r.took, r.duration)
+	}
+	r.record.collect(r.took, nil)
+}
+
+// watchClient stops the run when a client takes no more calls.
+func (r *benchRun) watchClient(i int, c *rpc.Client, ended <-chan struct{}) {
+	select {
+	case <-c.Draining():
+		r.lost.CompareAndSwap(0, int64(i)+1)
+		r.stop()
+	case <-ended:
+	}
+}
+
+// collect gathers what was measured, and gives up a run in which nothing succeeds.
+func (r *benchRun) collect(ended <-chan struct{}) {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
+		at := time.Since(r.begin)
+		r.record.collect(at, r.recent)
+		if r.show != nil {
+			r.show(at)
+		}
+		if t := r.record.total; at >= time.Second && r.calls == 0 && t.answered == 0 && t.failed > 0 && !r.over.Load() {
+			r.noHope = true
+			r.stop()
+		}
+	}
+}
+
+// take waits until the next call is to begin, and returns when it was to: by the schedule if there is one, whether or not the
+// call could begin then. It returns false if there are no more calls.
+func (r *benchRun) take() (due time.Duration, ok bool) {
+	if r.rate != 0 {
+		due, ok = <-r.dues
+		return due, ok
+	}
+	if r.over.Load() || r.calls > 0 && r.next.Add(1) > r.calls {
+		return 0, false
+	}
+	return time.Since(r.begin), true
+}
+
+// workers returns what makes the calls, and what watches over them.
+func (r *benchRun) workers() (workers []func(), all []*watched) {
+	if r.streams > 0 {
+		for i := range r.streams {
+			s := &streamCaller{benchRun: r, client: r.clients[i%len(r.clients)], shard: r.record.shards[i%len(r.record.shards)]}
+			s.window = r.callers / r.streams
+			if i < r.callers%r.streams {
+				s.window++
+			}
+			s.renew(r.ctx)
+			workers, all = append(workers, s.work), append(all, &s.watched)
+		}
+		return workers, all
+	}
+	for i := range r.callers {
+		c := &unaryCaller{benchRun: r, client: r.clients[i%len(r.clients)], shard: r.record.shards[i%len(r.record.shards)], request: r.request}
+		c.renew(r.ctx)
+		workers, all = append(workers, c.work), append(all, &c.watched)
+	}
+	return workers, all
+}
+
+// A unaryCaller makes one call after the other.
+type unaryCaller struct {
+	*benchRun
+	watched
+	client  *rpc.Client
+	shard   *shard
+	request rpc.Request
+}
+
+func (c *unaryCaller) work() {
+	defer c.release()
+	for {
+		due, ok := c.take()
+		if !ok {
+			return
+		}
+		begun := due
+		if c.rate != 0 {
+			begun = time.Since(c.begin)
+		}
+		c.started(begun)
+		reply, err := c.client.Do(c.watched.ctx, &c.request)
+		took := time.Since(c.begin) - due
+		expired := c.ended(c.benchRun.ctx)
+		switch {
+		case err == nil:
+			c.shard.ok(took, begun-due, len(c.request.Body), len(reply.Body))
+		case c.benchRun.ctx.Err() != nil:
+			c.shard.abandon()
+			return
+		default:
+			c.shard.fail(err, expired, took, begun-due)
+		}
+	}
+}

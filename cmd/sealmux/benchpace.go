@@ -1,0 +1,81 @@
+package main
+
+import (
+	"runtime"
+	"time"
+)
+
+// napping is how long before a call's time the pacer changes from a timer to naps: Go's timers are up to a millisecond late in a program
+// that is otherwise idle, which would be most of the latency that is to be measured.
+const napping = 1500 * time.Microsecond
+
+// pace hands the calls of the schedule to whoever is free, each when its time has come. If nobody is it waits, and goes on from there:
+// what is late keeps its place in the schedule. Those that nobody took by the end do not begin.
+func (r *benchRun) pace() {
+	defer close(r.dues)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for k := int64(0); r.calls == 0 || k < r.calls; k++ {
+		due := r.due(k)
+		if r.duration > 0 && due >= r.duration || !r.sleep(timer, due) {
+			return
+		}
+		select {
+		case r.dues <- due: // before a look at the end, which may have come while this slept
+		default:
+			select {
+			case r.dues <- due:
+			case <-r.shut:
+				return
+			}
+		}
+		if r.nap != nil {
+			runtime.Gosched() // else who was handed the call waits until the next nap is noticed
+		}
+	}
+}
+
+// sleep waits until due, and reports whether the run has not been stopped.
+func (r *benchRun) sleep(timer *time.Timer, due time.Duration) bool {
+	wait := due - time.Since(r.begin)
+	if r.nap != nil {
+		wait -= napping
+	}
+	if wait > 0 {
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-r.halt.Done():
+			return false
+		}
+	}
+	for r.nap != nil {
+		wait := due - time.Since(r.begin)
+		if wait <= 0 {
+			break
+		}
+		r.nap(wait)
+	}
+	return r.halt.Err() == nil
+}
+
+// due is when call k of the schedule is to begin.
+func (r *benchRun) due(k int64) time.Duration {
+	return time.Duration(float64(k) / r.rate * float64(time.Second))
+}
+
+// notBegun is how many calls of the schedule did not begin by its end, for all callers were busy.
+func (r *benchRun) notBegun() int64 {
+	if r.rate == 0 {
+		return 0
+	}
+	t := r.record.total
+	scheduled := int64(r.opened.Seconds()*r.rate) + 1
+	if r.due(scheduled-1) >= r.opened { // the first one that is not
+		scheduled--
+	}
+	if r.calls > 0 {
+		scheduled = min(scheduled, r.calls)
+	}
+	return max(scheduled-t.answered-t.failed-t.abandoned, 0)
+}
