@@ -50,7 +50,8 @@
 // code, the registered errors of the other side (Options.Errors), the cause of a lost session, and the context's errors.
 //
 // The messages of a stream arrive in order, each once, and io.EOF means that the other side has said that they were all:
-// a stream that is cut, for whatever reason, ends with another error. A receiver that lags behind makes the sender wait.
+// a stream that is cut, for whatever reason, ends with another error. So does a connection (HandleConn) that nobody has closed in good
+// order, or that was reset. A receiver that lags behind makes the sender wait.
 //
 // A context's deadline and its end reach the handler. When a context ends its call returns at once, whatever the peer does.
 // A handler that panics harms only its own call. After Server.Shutdown returned nil, every call that a handler took was

@@ -150,6 +150,17 @@ func (st *pipeStream) CloseWrite() (err error) {
 	return err
 }
 
+// Reset is Close, but behind what was written the peer reads an error.
+func (st *pipeStream) Reset() error {
+	st.out.change(func(h *pipeHalf) {
+		if h.writeErr == nil {
+			setOnce(&h.readErr, errPipeReset)
+			h.writeErr = errPipeStream
+		}
+	})
+	return st.Close()
+}
+
 // Close ends the stream both ways. What was written can still be read; what the peer writes from now on fails.
 func (st *pipeStream) Close() error {
 	st.CloseWrite()

@@ -54,8 +54,13 @@ func (c *rawConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-func (c *rawConn) Close() error {
-	err := c.Conn.Close()
+func (c *rawConn) Close() error { return c.closeBy(c.Conn.Close) }
+
+// Reset is Close for a connection on which not all was said: the peer reads an error behind what came, not io.EOF.
+func (c *rawConn) Reset() error { return c.closeBy(func() error { return resetConn(c.Conn) }) }
+
+func (c *rawConn) closeBy(end func() error) error {
+	err := end()
 	if c.closed != nil {
 		c.once.Do(c.closed)
 	}
@@ -69,5 +74,13 @@ func (c *rawConn) begin() error {
 	return c.accept()
 }
 
-// end closes the connection because the session or the client has ended.
-func (c *rawConn) end(error) { c.Close() }
+// end ends the connection because the session or the client has ended.
+func (c *rawConn) end(error) { c.Reset() }
+
+// resetConn closes a stream so that the peer knows that it was not all, if the session can do that.
+func resetConn(conn net.Conn) error {
+	if r, ok := conn.(interface{ Reset() error }); ok {
+		return r.Reset()
+	}
+	return conn.Close()
+}

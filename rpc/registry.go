@@ -118,7 +118,8 @@ func (s *Server) HandleStream(name string, fn StreamFunc) {
 
 // HandleConn registers fn with s for the connections of a method (Caller.OpenConn): a tunnel, or another protocol beside the calls. fn
 // takes the connection with its first Read, Write or CloseWrite; if it returns an error before, the caller's OpenConn
-// fails with that. The connection is closed when fn returns or its context ends. It has CloseWrite.
+// fails with that. The connection is closed when fn returns; if that is with an error, or its context ends first, so that the caller
+// reads an error behind what came, not io.EOF. It has CloseWrite, and Reset for the same effect.
 func HandleConn(s *Server, name string, fn ConnFunc) {
 	s.register(&method{name: name, form: connForm, conn: fn})
 }

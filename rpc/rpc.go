@@ -20,6 +20,7 @@ import (
 // and its streams
 //
 //	WriteNow(b []byte) int                   // writes what needs no waiting, and returns how much: small messages leave sooner
+//	Reset() error                            // Close, but the peer reads an error, not io.EOF, behind what was written
 type Session interface {
 	Open(ctx context.Context) (net.Conn, error)
 	Accept() (net.Conn, error)
@@ -43,7 +44,8 @@ type Caller interface {
 	// The stream, and the handler's context, end with ctx.
 	Open(ctx context.Context, req *Request) (RawStream, error)
 	// OpenConn opens a connection to the method's handler and waits until that takes it or refuses. ctx bounds the opening alone,
-	// and may have metadata (WithHeader). The connection has CloseWrite, as a *net.TCPConn has.
+	// and may have metadata (WithHeader). The connection has CloseWrite, as a *net.TCPConn has, and Reset() error, which closes it
+	// so that the handler reads an error behind what came, not io.EOF.
 	OpenConn(ctx context.Context, method string) (net.Conn, error)
 }
 

@@ -39,7 +39,13 @@ func (st *serverStream) handle(in *frameReader) {
 		s.pack.over = ss.srv.opts.CompressOver
 	}
 	// Whoever waits in Recv or Send returns when the context ends. So does the last message, which is then not wanted.
-	stop := context.AfterFunc(sc, func() { st.conn.Close() })
+	stop := context.AfterFunc(sc, func() {
+		if sc.form == formConn { // an end by itself would look as if it were all
+			resetConn(st.conn)
+		} else {
+			st.conn.Close()
+		}
+	})
 	defer func() { // deferred, since a handler may call runtime.Goexit
 		stop()
 		if refused == nil {
@@ -242,10 +248,13 @@ func (s *handlerStream) runConn(m *method) {
 		sc.reach()
 		return m.conn(sc, conn)
 	}, func(bad *wireStatus) {
-		if bad != nil {
-			once.Do(func() { s.end(bad) }) // refused
-		} else {
+		switch refused := false; {
+		case bad == nil:
 			conn.accept()
+		default:
+			if once.Do(func() { s.end(bad); refused = true }); !refused {
+				conn.Reset()
+			}
 		}
 		conn.Close()
 	})

@@ -65,6 +65,8 @@ func (st *serverStream) end(cause error) {
 		if out.lostTo(cause) && cause == context.Cause(st.ss.ctx) {
 			st.ss.noteCut()
 		}
+	} else if st.ss.ctx.Err() != nil { // a connection that is cut must not look as if that were all
+		resetConn(st.conn)
 	}
 	st.conn.Close()
 }

@@ -64,7 +64,7 @@ func respond(c *Stream) {
 func abuse(t *testing.T, c *Stream, dice *rand.Rand) {
 	data := make([]byte, dice.IntN(100_000))
 	var wg sync.WaitGroup
-	switch dice.IntN(6) {
+	switch dice.IntN(7) {
 	case 0: // never used
 	case 1: // closed while written and read
 		wg.Go(func() { c.Write(data) })
@@ -85,6 +85,9 @@ func abuse(t *testing.T, c *Stream, dice *rand.Rand) {
 		c.Write(data)
 	case 5: // closed twice at once
 		wg.Go(func() { c.Close() })
+	case 6: // given up while written
+		wg.Go(func() { c.Write(data) })
+		c.Reset()
 	}
 	c.Close()
 	if _, err := c.Write([]byte{1}); !errors.Is(err, net.ErrClosed) {

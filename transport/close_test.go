@@ -55,3 +55,96 @@ func TestResetDoesNotOvertakeTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A reset is no end: behind what was written the peer reads that, unless the direction had ended before, and a peer that waits to write
+// is told at once.
+func TestReset(t *testing.T) {
+	for _, opener := range []bool{true, false} {
+		for _, half := range []bool{true, false} {
+			bubble(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				client, server := configs()
+				cs, ss := sessionsOver(t, a, b, client, server)
+				peer, s := streams(t, cs, ss)
+				if opener {
+					peer, s = s, peer
+				}
+				io.WriteString(s, "not all")
+				want := ErrStreamReset
+				if half {
+					s.CloseWrite()
+					want = nil // ReadAll's word for io.EOF
+				}
+				result := make(chan error, 1)
+				go func() {
+					_, err := peer.Write(make([]byte, 4*DefaultStreamWindow))
+					result <- err
+				}()
+				synctest.Wait()
+				begun := time.Now()
+				if err := s.Reset(); err != nil {
+					t.Error(err)
+				}
+				if got, err := io.ReadAll(peer); string(got) != "not all" || err != want {
+					t.Errorf("opener %v, half %v: %q, %v", opener, half, got, err)
+				}
+				if err := <-result; !errors.Is(err, ErrStreamReset) || time.Since(begun) != 0 {
+					t.Errorf("opener %v, half %v: write: %v after %v", opener, half, err, time.Since(begun))
+				}
+				for what, err := range map[string]error{"read": second(s.Read(make([]byte, 1))), "write": second(s.Write([]byte("x"))), "close write": s.CloseWrite()} {
+					if !errors.Is(err, ErrStreamClosed) {
+						t.Errorf("own %s: %v", what, err)
+					}
+				}
+				s.Reset()
+				s.Close()
+				peer.Close()
+				time.Sleep(2 * streamCloseTimeout) // yamux forgets it then
+				synctest.Wait()
+				expectNoStreams(t, cs, ss)
+				if cs.Err() != nil || ss.Err() != nil {
+					t.Error(cs.Err(), ss.Err())
+				}
+			})
+		}
+	}
+}
+
+func second(_ int, err error) error { return err }
+
+// A stream that is reset before the peer has taken it is reset when it has, or over before that.
+func TestResetBeforeAccept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, server := configs()
+		cs, ss := sessionsOver(t, a, b, client, server)
+		go func() {
+			for range 3 * acceptBacklog {
+				if c, err := cs.Open(t.Context()); err == nil {
+					io.WriteString(c, "some")
+					c.(*Stream).Reset()
+				}
+			}
+			if c, err := cs.Open(t.Context()); err == nil {
+				c.Close()
+			}
+		}()
+		for {
+			p, err := ss.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(p)
+			p.Close()
+			if err == nil && len(got) == 0 {
+				break // the last
+			}
+			if string(got) != "some" || err != ErrStreamReset {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+		time.Sleep(2 * streamCloseTimeout)
+		synctest.Wait()
+		expectNoStreams(t, cs, ss)
+	})
+}

@@ -68,6 +68,7 @@ type flow struct {
 	over       bool // removed from the table
 	wantFIN    bool // half close asked for before the ACK
 	closed     bool // this side wants nothing more of it
+	cut        bool // and has not said all: with closed, the peer gets a RST in place of a FIN
 	recvWindow int
 	sendWindow int
 	writable   chan struct{} // token: sendWindow or the state changed

@@ -251,9 +251,10 @@ func (g *guard) strayLocked(id uint32, data bool, length int) error {
 }
 
 // refuseLocked answers data for a stream that this side has closed with a reset, to the peer and to yamux. The FIN goes
-// first, if yamux has not come to it: without it the peer would throw away what was written before the Close.
+// first, if yamux has not come to it: without it the peer would throw away what was written before the Close. It is left out
+// of what Stream.Reset ends.
 func (g *guard) refuseLocked(f *flow, frame []byte) []byte {
-	if f.acked && !f.sentFIN {
+	if f.acked && !f.sentFIN && !f.cut {
 		f.sentFIN = true
 		g.sendLocked(f.id, frameWindow, flagFIN, 0)
 	}

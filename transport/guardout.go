@@ -99,6 +99,17 @@ func (g *guard) finLocked(f *flow) {
 	}
 }
 
+// reset sends the RST of a stream that Stream.Reset has ended. yamux, which closes the stream then, sends a FIN, and a RST much
+// later: windowLocked drops both, since the stream is over.
+func (g *guard) reset(f *flow) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f.cut && !f.over && !g.dead {
+		g.sendLocked(f.id, frameWindow, flagRST, 0)
+		g.abandonLocked(f)
+	}
+}
+
 // Close is yamux's; the session closes the raw connection itself.
 func (g *guard) Close() error { return nil }
 

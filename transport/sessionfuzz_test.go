@@ -81,6 +81,8 @@ func (u *user) does(op, arg int) {
 		u.working.Go(func() { _, err := s.Read(make([]byte, 300_000)); u.told("read", err) })
 	case op == 4:
 		u.working.Go(func() { u.told("close write", s.CloseWrite()) })
+	case op == 5 && arg%4 == 3:
+		u.working.Go(func() { u.told("reset", s.Reset()) })
 	case op == 5:
 		u.working.Go(func() { u.told("close", s.Close()) })
 	case op == 6 && arg%2 == 0:

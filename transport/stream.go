@@ -206,6 +206,9 @@ func (s *Stream) CloseWrite() error {
 	g := s.session.guard
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if s.flow.over || s.flow.sentFIN { // by a Close or a Reset that came between
+		return ErrStreamClosed
+	}
 	s.flow.wantFIN = true
 	if s.flow.acked || !s.flow.ours {
 		g.finLocked(s.flow)
@@ -215,7 +218,13 @@ func (s *Stream) CloseWrite() error {
 
 // Close ends the stream both ways and unblocks Read and Write. What was written before reaches the peer, with
 // its end; what the peer still writes is answered with a reset. It returns nil, however often it is called.
-func (s *Stream) Close() error {
+func (s *Stream) Close() error { return s.close(false) }
+
+// Reset is Close for a stream on which not all was said: behind what was written before, the peer reads ErrStreamReset in
+// place of io.EOF (but for what CloseWrite had ended), and what it writes fails at once. After Close it does nothing.
+func (s *Stream) Reset() error { return s.close(true) }
+
+func (s *Stream) close(reset bool) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -230,6 +239,7 @@ func (s *Stream) Close() error {
 	g := s.session.guard
 	g.mu.Lock()
 	s.flow.closed = true
+	s.flow.cut = reset
 	g.nudgeLocked(s.flow)
 	ready := s.flow.acked || !s.flow.ours || g.dead
 	g.mu.Unlock()
@@ -243,6 +253,7 @@ func (s *Stream) Close() error {
 func (s *Stream) finish() {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	s.session.guard.reset(s.flow)
 	s.mux.Close()
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/sealmux/sealmux/transport"
 )
 
-// What ssh-keygen -lv prints of two keys.
+// What ssh-keygen -lv prints of these keys.
 var sshArt = map[string]string{
 	"SHA256:mWaiRA7/xaOxVcPXmbop1/ot5+ZoRDd9p+QiHFsEh7k": `
 +---[RSA 3072]----+
@@ -33,6 +33,33 @@ var sshArt = map[string]string{
 |.   . o * o+     |
 | .   +.. +. .    |
 |E.   ..oB=.      |
++----[SHA256]-----+
+`,
+	// A walk that ends where it began, and one that visits a place more often than there are marks; those two keys are Ed25519, but for that border.
+	"SHA256:0HVXk/+PlUqR4nEO+tHeX+gEo3H9ZQcjMAXuwyLCW+U": `
++---[RSA 3072]----+
+|          =oo .oo|
+|       . o + . ..|
+|      . o . . + .|
+|   .   + o + * o.|
+|    o o E B @ o *|
+|     + . o B * ==|
+|    .     o + =o+|
+|           . =..o|
+|              . o|
++----[SHA256]-----+
+`,
+	"SHA256:Ki1/e8+dAgfS9kAOlvaKlkCFikw8EJIIqICBirQAQPo": `
++---[RSA 3072]----+
+|^=   o.  .       |
+|@=  o   = .      |
+|@.oo   o *       |
+|=+. .   . B      |
+|  E  . oS+ +     |
+|     .+.. . o    |
+|    o.o    o     |
+|     +  . .... . |
+|      ...o .o.o  |
 +----[SHA256]-----+
 `,
 }

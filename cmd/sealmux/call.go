@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -131,9 +132,9 @@ func printMethods(out io.Writer, methods *rpc.Description) error {
 	return table.Flush()
 }
 
-// printable keeps what a peer put into a name from moving the cursor.
+// printable keeps what a peer put into a text from moving the cursor, ending the line or turning its order around.
 func printable(r rune) rune {
-	if r != '\t' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0) {
+	if r != '\t' && unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) {
 		return '?'
 	}
 	return r

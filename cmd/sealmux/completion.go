@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // shells are those that cobra writes completions for.
@@ -24,7 +25,7 @@ func completionCommand() *cobra.Command {
 		Use:   "completion " + strings.Join(names, "|"),
 		Short: "Print a script that completes commands and flags in a shell",
 		Long: "completion prints a script for a shell, which then completes commands, flags and files of sealmux.\n" +
-			"It asks no server: methods are completed in sealmux repl.",
+			"It asks no server: methods are completed in sealmux repl. The one for bash needs the package bash-completion.",
 		Example: "  source <(sealmux completion bash)\n" +
 			"  sealmux completion zsh > \"${fpath[1]}/_sealmux\"\n" +
 			"  sealmux completion fish > ~/.config/fish/completions/sealmux.fish",
@@ -42,4 +43,34 @@ func completionCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// completeArguments has the shells offer files where a command or a flag takes one, as its help says, and nowhere else.
+func completeArguments(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		takesFiles := strings.HasSuffix(cmd.Use, " FILE...")
+		if cmd.ValidArgsFunction == nil && cmd.ValidArgs == nil && !takesFiles {
+			cmd.ValidArgsFunction = cobra.NoFileCompletions
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			directive := cobra.ShellCompDirectiveNoFileComp
+			switch value, _ := pflag.UnquoteUsage(f); value {
+			case "FILE":
+				directive = cobra.ShellCompDirectiveDefault
+			case "DIR":
+				directive = cobra.ShellCompDirectiveFilterDirs
+			}
+			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(nil, directive))
+		})
+	}
+}
+
+// completeCommand offers the commands, for those that are about one.
+func completeCommand(cmd *cobra.Command, args []string, _ string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+	for _, about := range cmd.Root().Commands() {
+		if about.IsAvailableCommand() && len(args) == 0 {
+			names = append(names, cobra.CompletionWithDesc(about.Name(), about.Short))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

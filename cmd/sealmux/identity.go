@@ -14,25 +14,34 @@ import (
 type identity struct {
 	Private     string `json:"private,omitempty"` // the file
 	Public      string `json:"public,omitempty"`  // the file
-	Bits        int    `json:"bits"`
+	Bits        int    `json:"bits,omitempty"`
 	Fingerprint string `json:"fingerprint"`
 	Words       string `json:"words"`
-	Line        string `json:"line"`
+	Line        string `json:"line,omitempty"`
 
 	print transport.Fingerprint
 }
 
 func identityOf(key *transport.PublicKey, comment string) identity {
-	print := key.Fingerprint()
+	i := identityNamed(key.Fingerprint())
+	i.Bits, i.Line = key.Bits(), key.MarshalLine(comment)
+	return i
+}
+
+// identityNamed is that of a key of which no more than the fingerprint is known.
+func identityNamed(print transport.Fingerprint) identity {
 	return identity{
-		Bits: key.Bits(), Fingerprint: print.String(), print: print, Line: key.MarshalLine(comment),
-		Words: strings.Join(strings.Fields(fingerprintWords(print)), " "),
+		Fingerprint: print.String(), print: print, Words: strings.Join(strings.Fields(fingerprintWords(print)), " "),
 	}
 }
 
 // describe prints the forms of a fingerprint that a person compares by eye and by ear.
 func (i identity) describe(w io.Writer) {
-	io.WriteString(w, fingerprintArt(i.print, fmt.Sprintf("RSA %d", i.Bits)))
+	title := "RSA"
+	if i.Bits > 0 {
+		title = fmt.Sprintf("RSA %d", i.Bits)
+	}
+	io.WriteString(w, fingerprintArt(i.print, title))
 	fmt.Fprintf(w, "to read it aloud:\n  %s\n", strings.ReplaceAll(fingerprintWords(i.print), "\n", "\n  "))
 }
 
@@ -49,8 +58,11 @@ func readEitherKey(path string) (*transport.PublicKey, error) {
 	return private.Public(), nil
 }
 
-// isPrivate reports whether a file begins as private keys do.
+// isPrivate reports whether a file begins as private keys do. It opens nothing else, such as a pipe that nobody writes to.
 func isPrivate(path string) bool {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return false

@@ -26,14 +26,15 @@ type keygenOptions struct {
 func keygenCommand() *cobra.Command {
 	var o keygenOptions
 	cmd := &cobra.Command{
-		Use:   "keygen --out DIR | -y FILE | -l FILE",
+		Use:   "keygen --out DIR | -y FILE | -l FILE|SHA256:...",
 		Short: "Make an identity: private.pem and public.pem",
 		Long: "keygen makes an RSA key pair and writes it to DIR/private.pem (PKCS#8, mode 0600) and DIR/public.pem\n" +
 			"(PKIX). It never overwrites a file. It prints the fingerprint, by which others may name the key; on stderr also as\n" +
-			"ssh's picture, to see that two keys differ, and as 24 words (BIP 39), to read aloud: only those, or the whole\n" +
+			"ssh's picture, to see that two keys differ, and as 24 words (of BIP 39, but no secret), to read aloud: only they, or the whole\n" +
 			"fingerprint, prove that two keys are the same.\n\n" +
 			"-y prints the public half of a private key (PKCS#8 or PKCS#1). -l shows the fingerprint, the picture, the words and the key as one\n" +
-			"line, in ssh's form, of a public or private key; such a line may stand in a file wherever a public key is read.",
+			"line, in ssh's form, of a public or private key; such a line may stand in a file wherever a public key is read. Only the\n" +
+			"form is ssh's: a key that ssh uses should not be used here as well. Of a fingerprint -l shows the picture and the words.",
 		Example: "  sealmux keygen --out server\n" +
 			"  sealmux keygen --out me --bits 4096\n" +
 			"  sealmux keygen -l server/public.pem\n" +
@@ -55,7 +56,7 @@ func keygenCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.dir, "out", "", "folder `DIR` for private.pem and public.pem; made if absent")
 	cmd.Flags().IntVar(&o.bits, "bits", transport.DefaultKeyBits, "size of the key")
 	cmd.Flags().StringVarP(&o.public, "public", "y", "", "print the public half of the private key in `FILE`")
-	cmd.Flags().StringVarP(&o.show, "show", "l", "", "show the key in `FILE`, public or private, in all its forms")
+	cmd.Flags().StringVarP(&o.show, "show", "l", "", "show the key in `FILE`, public or private, in all its forms, or a fingerprint SHA256:...")
 	cmd.Flags().StringVar(&o.comment, "comment", "", "`TEXT` at the end of the key's line")
 	addJSON(cmd, &o.json)
 	return cmd
@@ -108,18 +109,38 @@ func (o *keygenOptions) printPublic(out io.Writer) error {
 }
 
 func (o *keygenOptions) printKey(out io.Writer) error {
-	key, err := readEitherKey(o.show)
+	shown, err := o.shown()
 	if err != nil {
 		return err
 	}
-	shown := identityOf(key, o.comment)
 	if o.json {
 		return printJSON(out, shown)
+	}
+	if shown.Line == "" {
+		fmt.Fprintln(out, shown.Fingerprint)
+		shown.describe(out)
+		return nil
 	}
 	fmt.Fprintf(out, "%s RSA %d bits\n", shown.Fingerprint, shown.Bits)
 	shown.describe(out)
 	_, err = fmt.Fprintf(out, "%s\n", shown.Line)
 	return err
+}
+
+// shown is what -l is about: a key in a file, or one of which a person has been told the fingerprint.
+func (o *keygenOptions) shown() (identity, error) {
+	if isFingerprint(o.show) {
+		print, err := transport.ParseFingerprint(o.show)
+		if err != nil {
+			return identity{}, usagef("--show %s: %s", o.show, plain(err))
+		}
+		return identityNamed(print), nil
+	}
+	key, err := readEitherKey(o.show)
+	if err != nil {
+		return identity{}, err
+	}
+	return identityOf(key, o.comment), nil
 }
 
 const (

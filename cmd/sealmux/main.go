@@ -1,5 +1,5 @@
-// Command sealmux makes identities, serves the echo and talks to it over one encrypted connection, and shows what an onlooker
-// sees of one.
+// Command sealmux makes identities, serves the echo and talks to it over one encrypted connection, forwards TCP ports through one, and
+// shows what an onlooker sees of one.
 //
 // Its voice: data on stdout, all else on stderr. An error is one sentence that says what happened and what to
 // do, after "sealmux: "; a failure at run time prints no usage text. Colour on a terminal only, and never with NO_COLOR.
@@ -18,7 +18,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +75,7 @@ func untilSignal() (ctx context.Context, stop func()) {
 // oneLine keeps what a peer put into an error from moving the cursor or forging a second line.
 func oneLine(err error) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if r == '\t' || printable(r) != r {
 			return ' '
 		}
 		return r
@@ -125,12 +124,14 @@ func newRoot() *cobra.Command {
 		listCommand(),
 		pingCommand(),
 		benchCommand(),
+		forwardCommand(),
 		knownCommand(),
 		inspectCommand(),
 		completionCommand(),
 		manCommand(),
 		versionCommand(),
 	)
+	completeArguments(root)
 	return root
 }
 
@@ -146,6 +147,8 @@ func helpCommand() *cobra.Command {
 		Use:     "help [COMMAND]",
 		Short:   "Explain a command",
 		Example: "  sealmux help serve",
+
+		ValidArgsFunction: completeCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil {

@@ -23,6 +23,7 @@ func manCommand() *cobra.Command {
 			"of all commands into a folder, which it makes if absent, over older ones. They bear no date, unless SOURCE_DATE_EPOCH gives one.",
 		Example: "  sealmux man serve | man -l -\n" +
 			"  sealmux man --dir /usr/local/share/man/man1",
+		ValidArgsFunction: completeCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if dir != "" && len(args) > 0 {
 				return usagef("--dir writes the pages of all commands; give no %s", args[0])
@@ -62,8 +63,24 @@ func manual(about *cobra.Command) ([]byte, error) {
 	if err := doc.GenMan(about, header, &page); err != nil {
 		return nil, fmt.Errorf("cannot make the page: %w", err)
 	}
-	return bytes.Replace(page.Bytes(), []byte(noDate), []byte(`""`), 1), nil
+	text := strings.Replace(page.String(), noDate, `""`, 1)
+	return []byte(strings.Replace(text, seeAlso, "\n"+manualEnd+seeAlso, 1)), nil
 }
+
+const (
+	seeAlso   = "\n.SH SEE ALSO\n" // cobra's last section
+	manualEnd = `.SH ENVIRONMENT
+Every flag also comes from the environment: SEALMUX_SERVER_KEY is \fB--server-key\fP, and so on; of a flag that may be
+given again, values are separated by commas. What the command line says comes first.
+.PP
+With NO_COLOR, or TERM=dumb, nothing is coloured.
+
+
+.SH EXIT STATUS
+0 done; 1 failed; 2 wrong usage; 3 no session, or no answer in time; 4 an identity was refused; 64 and the code of a call's error.
+
+`
+)
 
 var noDate = time.Time{}.Format(`"Jan 2006"`) // what cobra makes of the zero time
 

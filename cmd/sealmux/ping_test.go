@@ -268,7 +268,7 @@ func TestPingSIGINT(t *testing.T) {
 		t.Fatal(err)
 	}
 	rest, code := p.wait()
-	if code != exitDone || !strings.Contains(rest, " 0% lost") || p.stderr.Len() > 0 {
+	if code != exitDone || !strings.Contains(rest, " 0% lost") || p.stderr.String() != "" {
 		t.Errorf("exit %d\n%s%s", code, rest, p.stderr.String())
 	}
 }

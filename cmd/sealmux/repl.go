@@ -26,11 +26,13 @@ func replCommand() *cobra.Command {
 		Long: "repl opens one connection and keeps it: each line of input is sent, and its reply printed. The line\n" +
 			"quit, or the end of the input, leaves. A line that gets no reply is reported and the next is read, unless the\n" +
 			"connection is lost: then the exit code is 3, else at the end 1.\n\n" +
-			"Lines that begin with : are commands:\n\n" +
+			"What is typed at a terminal and begins with : is a command:\n\n" +
 			indent(replHelp()) +
-			"\nA text that begins with : is written with two of them.\n\n" +
-			"On a terminal lines are edited as in a shell, Tab completes commands and methods, and lines are kept for the next time in a\n" +
-			"file that only you can read, except those that begin with a space. What a server sends is shown there without control characters.\n\n" +
+			"\nThere a text that begins with : is written with two of them. From a file or a pipe the lines\n" +
+			":help, :stats and :quit are commands, as quit is, and every other line is sent as it is.\n\n" +
+			"On a terminal lines are edited as in a shell, Tab completes commands and methods, each line of a paste is sent, and lines are kept for\n" +
+			"the next time in a file that only you can read, except those that begin with a space: put one before a secret. Ctrl-C drops the\n" +
+			"line; while a reply is awaited it leaves. What a server sends is shown there without control characters.\n\n" +
 			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux repl --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux repl --server-key server/public.pem 127.0.0.1:7443 < lines.txt",
@@ -83,9 +85,10 @@ func (r *repl) source(ctx context.Context, in io.Reader, history string) (lineSo
 	if !isTerminal(in) {
 		return plainLines{lines: readLines(in), out: io.Discard}, nil
 	}
+	r.commands = true
 	fmt.Fprintf(r.errOut, "connected to %s; :help lists commands, :quit or end of input leaves\n", r.link.where())
 	if in == os.Stdin && r.human && editable() {
-		return newEditor(r.completer(ctx), history, r.errOut), nil
+		return newEditor(r.completer(ctx), history, r.errOut)
 	}
 	return plainLines{lines: readLines(in), out: r.errOut}, nil
 }
@@ -111,6 +114,7 @@ type repl struct {
 	link        talker
 	out, errOut io.Writer
 	human       bool // a person reads out
+	commands    bool // a person writes: in a file a line that begins with : is one of data
 	since       time.Time
 	lines       int // that were to be sent, or commands that failed
 	failed      int
@@ -161,10 +165,13 @@ func (r *repl) leave() error {
 // line sends a line, or does what it commands.
 func (r *repl) line(ctx context.Context, text string) error {
 	r.lines++
-	if rest, ok := strings.CutPrefix(text, ":"); ok && !strings.HasPrefix(rest, ":") {
-		return r.command(ctx, rest)
-	} else if ok {
+	rest, colon := strings.CutPrefix(text, ":")
+	switch {
+	case !colon:
+	case r.commands && strings.HasPrefix(rest, ":"):
 		text = rest
+	case r.commands, isLineOfItsOwn(text):
+		return r.command(ctx, rest)
 	}
 	begun := time.Now()
 	reply, err := r.link.echo(ctx, text)
@@ -173,6 +180,16 @@ func (r *repl) line(ctx context.Context, text string) error {
 		return err
 	}
 	return r.print(reply)
+}
+
+// isLineOfItsOwn reports whether a line that nobody typed is a command all the same, as quit is: such as act on this side alone. Data must not
+// be able to call what its writer may not, nor to be taken for a command by its beginning.
+func isLineOfItsOwn(text string) bool {
+	switch strings.TrimSpace(text) {
+	case ":help", ":stats", ":quit":
+		return true
+	}
+	return false
 }
 
 // print prints what came from the server: to a person, what cannot do anything to the terminal.

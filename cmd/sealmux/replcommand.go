@@ -44,8 +44,9 @@ func replHelp() string {
 	return text.String()
 }
 
+// indent makes of text what the manual pages' form takes for lines that stand as they are.
 func indent(text string) string {
-	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ") + "\n"
+	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ") + "\n"
 }
 
 // command does what a line says after its colon.
@@ -159,18 +160,23 @@ func (r *repl) completer(ctx context.Context) func(line string) []string {
 			return nil
 		}
 		for _, m := range described.Methods {
-			methods = append(methods, strings.Map(printable, m.Name))
+			if strings.Map(printable, m.Name) == m.Name && !strings.ContainsAny(m.Name, " \t") { // else :call cannot name it
+				methods = append(methods, m.Name)
+			}
 		}
 		slices.Sort(methods)
 		return methods
 	}
 	return func(line string) (found []string) {
+		if !strings.HasPrefix(line, ":") {
+			return []string{line + "\t"} // in a text, and one that is pasted, it is what it is
+		}
 		for _, c := range replCommands() {
 			whole := ":" + c.name
 			if c.args != "" {
 				whole += " "
 			}
-			if strings.HasPrefix(whole, line) && line != "" {
+			if strings.HasPrefix(whole, line) {
 				found = append(found, whole)
 			}
 			if typed, ok := strings.CutPrefix(line, whole); ok && c.args != "" {

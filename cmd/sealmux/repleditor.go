@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/peterh/liner"
 )
@@ -16,16 +17,34 @@ import (
 // editable reports whether this terminal can do what an editor of lines needs.
 func editable() bool { return liner.TerminalSupported() }
 
-// An editor lets a person edit lines on the terminal, and keeps them.
+// An editor lets a person edit lines on the terminal, and keeps them. It has the terminal until close: what is typed or pasted during a call
+// is shown at the next prompt. A signal that ends or stops the program finds the terminal as it was (see obeySignals). Nothing can be done
+// for a panic on another goroutine, and for SIGKILL.
 type editor struct {
 	terminal *liner.State
 	history  string // the file; empty if there is none
 	errOut   io.Writer
+
+	quit    chan struct{}
+	waiting sync.WaitGroup // for obeySignals
+
+	mu             sync.Mutex // among prompt, close and obeySignals: of how the terminal is
+	before, during liner.ModeApplier
+	closed         bool
 }
 
 // newEditor takes the terminal, which close gives back as it was.
-func newEditor(complete func(string) []string, history string, errOut io.Writer) *editor {
-	e := &editor{terminal: liner.NewLiner(), history: history, errOut: errOut}
+func newEditor(complete func(string) []string, history string, errOut io.Writer) (*editor, error) {
+	before, err := liner.TerminalMode()
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask for the terminal's settings: %w", err)
+	}
+	e := &editor{terminal: liner.NewLiner(), history: history, errOut: errOut, quit: make(chan struct{}), before: before}
+	if e.during, err = liner.TerminalMode(); err != nil {
+		e.terminal.Close()
+		return nil, fmt.Errorf("cannot ask for the terminal's settings: %w", err)
+	}
+	e.waiting.Go(e.obeySignals)
 	if history == noHistory {
 		e.history = ""
 	}
@@ -36,13 +55,13 @@ func newEditor(complete func(string) []string, history string, errOut io.Writer)
 	for _, line := range e.load() {
 		e.terminal.AppendHistory(line)
 	}
-	return e
+	return e, nil
 }
 
 func (e *editor) next() <-chan read {
 	next := make(chan read, 1)
 	go func() {
-		line, err := e.terminal.Prompt(replPrompt)
+		line, err := e.prompt()
 		if err == nil {
 			e.keep(line)
 		} else if err != io.EOF {
@@ -53,9 +72,34 @@ func (e *editor) next() <-chan read {
 	return next
 }
 
+// prompt returns the next line. A prompt that outlives close leaves the terminal as close did.
+func (e *editor) prompt() (string, error) {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return "", io.EOF
+	}
+	e.during.ApplyMode() // again, since a program that was stopped finds the terminal as the shell likes it
+	e.mu.Unlock()
+	line, err := e.terminal.Prompt(replPrompt)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		e.before.ApplyMode()
+	}
+	return line, err
+}
+
 func (e *editor) broken() { fmt.Fprintln(e.errOut) }
 
-func (e *editor) close() { e.terminal.Close() }
+func (e *editor) close() {
+	e.mu.Lock()
+	e.closed = true
+	e.terminal.Close()
+	e.mu.Unlock()
+	close(e.quit)
+	e.waiting.Wait()
+}
 
 // History files: how long a line and a file may be, in bytes.
 const (
@@ -150,7 +194,13 @@ func appendHistory(path, line string) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(line + "\n")
+	info, err := file.Stat()
+	if err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // somebody else made it, or copied it
+		err = file.Chmod(0o600)
+	}
+	if err == nil {
+		_, err = file.WriteString(line + "\n")
+	}
 	return errors.Join(err, file.Close())
 }
 

@@ -55,15 +55,18 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  cmdExits,
-			"server": cmdServer,
-			"signal": cmdSignal,
-			"fake":   cmdFake,
-			"text":   cmdText,
-			"splice": cmdSplice,
-		},
+		Cmds: scriptCommands,
 	})
+}
+
+// scriptCommands are joined by those of other files.
+var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
+	"exits":  cmdExits,
+	"server": cmdServer,
+	"signal": cmdSignal,
+	"fake":   cmdFake,
+	"text":   cmdText,
+	"splice": cmdSplice,
 }
 
 // quickExit keeps a program under the race detector from sleeping a second before it exits.
@@ -285,7 +288,7 @@ type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-	stderr strings.Builder // whole once wait has returned
+	stderr written // whole once wait has returned
 	waited bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,11 @@ func sendCommand() *cobra.Command {
 
 func printReply(out io.Writer, asJSON bool) func(message, reply string) error {
 	if !asJSON {
+		human := isTerminal(out)
 		return func(_, reply string) error {
+			if human {
+				reply = strings.Map(printable, reply)
+			}
 			_, err := fmt.Fprintln(out, reply)
 			return err
 		}

@@ -23,6 +23,7 @@ type serveOptions struct {
 	authorized string
 	anonymous  bool
 	drain      time.Duration
+	forwards   forwards
 
 	legacyListen, legacyKey string
 
@@ -40,10 +41,13 @@ func serveCommand() *cobra.Command {
 			"is removed, its client is cut off.\n\n" +
 			"SIGINT or SIGTERM drains: no new connections and calls, those in progress end; a second one cuts them. A service manager that\n" +
 			"asks for it (systemd with Type=notify) is told when the server is ready and when it drains.\n\n" +
+			"--allow-forward lets the clients that are admitted reach that one address through this server (sealmux forward). It is\n" +
+			"compared as it is written, and needs --authorized-keys.\n\n" +
 			"--legacy-listen also serves the Python scripts that were not moved yet, over their insecure wire, with a key of its\n" +
 			"own. It then prints a second line, with that address and key.",
 		Example: "  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
 			"  sealmux serve --listen :7443 --key new/private.pem --key old/private.pem --authorized-keys clients\n" +
+			"  sealmux serve --listen :7443 --key server/private.pem --authorized-keys clients --allow-forward 127.0.0.1:5432\n" +
 			"  sealmux serve --listen :7443 --key server/private.pem --authorized-keys clients --legacy-listen :9999 --legacy-key old.pem",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,6 +63,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.authorized, "authorized-keys", "", "folder `DIR` of the public keys of the clients to admit")
 	flags.BoolVar(&o.anonymous, "allow-anonymous", false, "admit every client, with a key or without")
 	flags.DurationVar(&o.drain, "drain", 10*time.Second, "how long calls in progress may take once a signal came")
+	flags.StringArrayVar(&o.forwards.allowed, "allow-forward", nil, "let clients reach `HOST:PORT` through this server; again for more")
+	flags.IntVar(&o.forwards.most, "max-forwards", defaultMaxForwards, "how many connections to forward at a time, at most")
 	flags.StringVar(&o.legacyListen, "legacy-listen", "", "`ADDR` to serve the insecure wire of the Python scripts on as well, to everybody")
 	flags.StringVar(&o.legacyKey, "legacy-key", "", "private key `FILE` for that wire alone, of at least 1024 bits")
 	addJSON(cmd, &o.json)
@@ -79,6 +85,9 @@ func (o *serveOptions) check() error {
 		return usagef("--drain must not be negative")
 	}
 	if err := checkAddr("--listen", o.listen); err != nil {
+		return err
+	}
+	if err := o.forwards.check(o.anonymous); err != nil {
 		return err
 	}
 	return o.checkLegacy()
@@ -122,6 +131,7 @@ func (o *serveOptions) run(ctx context.Context, out, errOut io.Writer) error {
 	}
 	defer listener.Close()
 	server := rpc.NewServer(rpc.Options{})
+	o.forwards.register(server, log)
 	if err := old.listen(unbroken, o.legacyListen); err != nil {
 		return err
 	}
@@ -193,7 +203,7 @@ func shutdown(ctx context.Context, server *rpc.Server, old *oldWire) error {
 // maxRefusals is how many lines a second refusals writes: strangers decide how often they come.
 const maxRefusals = 10
 
-// refusals reports the connections that did not become sessions.
+// refusals reports the connections that did not become sessions, or were not forwarded.
 type refusals struct {
 	out io.Writer
 
@@ -203,19 +213,24 @@ type refusals struct {
 }
 
 func (r *refusals) add(from net.Addr, err error) {
+	if from == nil {
+		r.line("cannot accept: " + plain(err))
+	} else {
+		r.line(fmt.Sprintf("refused %v: %s", from, plain(err)))
+	}
+}
+
+// line writes one, unless there were too many within the second.
+func (r *refusals) line(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.since) >= time.Second {
 		if more := r.count - maxRefusals; more > 0 {
-			fmt.Fprintf(r.out, "refused %d more\n", more)
+			fmt.Fprintf(r.out, "and %d lines more like these\n", more)
 		}
 		r.since, r.count = now, 0
 	}
-	switch r.count++; {
-	case r.count > maxRefusals:
-	case from == nil:
-		fmt.Fprintf(r.out, "cannot accept: %s\n", oneLine(errors.New(plain(err))))
-	default:
-		fmt.Fprintf(r.out, "refused %v: %s\n", from, oneLine(errors.New(plain(err))))
+	if r.count++; r.count <= maxRefusals {
+		fmt.Fprintln(r.out, oneLine(errors.New(text)))
 	}
 }

@@ -27,7 +27,6 @@ func newStyle(w io.Writer) style {
 func (s style) bold(text string) string   { return s.as("1", text) }
 func (s style) dim(text string) string    { return s.as("2", text) }
 func (s style) red(text string) string    { return s.as("31", text) }
-func (s style) green(text string) string  { return s.as("32", text) }
 func (s style) yellow(text string) string { return s.as("33", text) }
 
 func (s style) as(code, text string) string {

@@ -24,6 +24,7 @@ func TestEveryForm(t *testing.T) {
 		count := rpc.ServerStream[int, int]{Name: "count"}
 		sum := rpc.ClientStream[int, int]{Name: "sum"}
 		echo := rpc.Bidi[string, string]{Name: "echo"}
+		connEnds := make(chan error, 2) // of both connections
 		for _, addr := range []string{"a", "b", "c"} {
 			f.start(t, addr, rpc.Options{}, func(s *rpc.Server) {
 				where.Handle(s, func(ctx context.Context, _ string) (string, error) {
@@ -60,6 +61,7 @@ func TestEveryForm(t *testing.T) {
 				})
 				rpc.HandleConn(s, "raw", func(_ context.Context, conn net.Conn) error {
 					_, err := io.Copy(conn, conn)
+					connEnds <- err
 					return err
 				})
 			})
@@ -114,6 +116,13 @@ func TestEveryForm(t *testing.T) {
 		}
 		conn.Close()
 		conn.Close()
+		if conn, err = c.OpenConn(ctx, "raw"); err != nil {
+			t.Fatal(err)
+		}
+		conn.(interface{ Reset() error }).Reset()
+		if whole, cut := <-connEnds, <-connEnds; whole != nil || cut == nil {
+			t.Errorf("the handlers were told %v of a whole connection, %v of one that was reset", whole, cut)
+		}
 		left, cancel := context.WithCancel(ctx)
 		if _, err := echo.Open(left, c); err != nil { // given up without a word
 			t.Error(err)

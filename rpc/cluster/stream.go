@@ -190,6 +190,15 @@ func (c *placedConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
+// Reset is Close for a connection on which not all was said: see rpc.Caller.
+func (c *placedConn) Reset() error {
+	defer c.leave()
+	if r, ok := c.Conn.(interface{ Reset() error }); ok {
+		return r.Reset()
+	}
+	return c.Conn.Close()
+}
+
 // Close is net.Conn's.
 func (c *placedConn) Close() error {
 	err := c.Conn.Close()
