@@ -186,6 +186,9 @@ func bench(ctx context.Context, d *dialer, o *benchOptions, addr string, out, er
 	if err != nil {
 		return err
 	}
+	var free func()
+	l.nap, free = newNap()
+	defer free()
 	r := &report{options: o, addr: addr, fingerprint: links[0].session.Peer().Fingerprint().String(), handshakes: took, body: len(l.request.Body)}
 	if !o.asJSON {
 		if err := r.header(out); err != nil {
@@ -214,7 +217,7 @@ func (o *benchOptions) load(ctx context.Context, links []*link) (*load, error) {
 	}
 	l := &load{
 		request: rpc.Request{Method: o.method, Body: body},
-		callers: o.callers, streams: o.streams, rate: o.rate, timeout: links[0].timeout, nap: nap,
+		callers: o.callers, streams: o.streams, rate: o.rate, timeout: links[0].timeout,
 	}
 	for _, link := range links {
 		bounded, cancel := context.WithTimeout(ctx, link.timeout)

@@ -195,8 +195,21 @@ func (c *unaryCaller) work() {
 		case c.benchRun.ctx.Err() != nil:
 			c.shard.abandon()
 			return
+		case gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent: // it came too late, before the run has noticed
+			c.shard.abandon()
+			return
 		default:
 			c.shard.fail(err, expired, took, begun-due)
 		}
+	}
+}
+
+// gone reports whether a client takes no more calls.
+func gone(c *rpc.Client) bool {
+	select {
+	case <-c.Draining():
+		return true
+	default:
+		return false
 	}
 }

@@ -4,5 +4,5 @@ package main
 
 import "time"
 
-// nap is nil where there is nothing better than a timer.
-var nap func(time.Duration)
+// newNap returns no nap: here a timer is good enough, or there is nothing better.
+func newNap() (nap func(time.Duration), free func()) { return nil, func() {} }

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"runtime"
-	"time"
-)
+import "time"
 
 // napping is how long before a call's time the pacer changes from a timer to naps: Go's timers are up to a millisecond late in a program
 // that is otherwise idle, which would be most of the latency that is to be measured.
@@ -28,9 +25,6 @@ func (r *benchRun) pace() {
 			case <-r.shut:
 				return
 			}
-		}
-		if r.nap != nil {
-			runtime.Gosched() // else who was handed the call waits until the next nap is noticed
 		}
 	}
 }

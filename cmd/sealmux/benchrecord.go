@@ -66,7 +66,7 @@ func (f failures) sorted() []failure {
 // A tally is what became of some calls. Latencies are those of calls that were answered without an error and of those that timed
 // out, which took at least that long: others that fail may take no time at all, and would flatter.
 type tally struct {
-	answered, failed, abandoned int64 // abandoned: in flight when the user interrupted, or lost with a stream before they were sent
+	answered, failed, abandoned int64 // abandoned: in flight when the user interrupted, or not sent for the session was lost
 	sent, received              int64 // bytes of the messages of answered calls
 	min, max                    time.Duration
 	sum                         float64 // of the latencies, in ns
