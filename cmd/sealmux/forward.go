@@ -28,7 +28,8 @@ func forwardCommand() *cobra.Command {
 			"this user alone. Once it is ready it prints a line for each -L, with the address it listens on.\n\n" +
 			"A session that is lost takes its connections with it; forward connects again by itself, and a new connection waits up\n" +
 			fmt.Sprintf("to %v for that, and is reset behind that. It ends when the server is not who it was, or does not admit it any more.\n\n", reconnectWait) +
-			"SIGINT or SIGTERM drains: no new connections, those in progress end; a second one cuts them.",
+			"SIGINT or SIGTERM drains: no new connections, those in progress end; a second one cuts them. A service manager that asks\n" +
+			"for it (systemd with Type=notify) is told when it is ready and when it drains.",
 		Example: "  sealmux forward --server-key server/public.pem --key me/private.pem -L 5433:127.0.0.1:5432 db.example.org:7443\n" +
 			"  sealmux forward --server-key SHA256:... --key me/private.pem -L /tmp/.s.PGSQL.5432:127.0.0.1:5432 db.example.org:7443",
 		Args: func(_ *cobra.Command, args []string) error {

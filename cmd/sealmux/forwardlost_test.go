@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -193,4 +195,98 @@ func TestForwardLines(t *testing.T) {
 	}
 	server.cmd.Process.Signal(syscall.SIGTERM)
 	server.ends(t, exitDone, "")
+}
+
+// TestForwardSuccessor: while a server drains, what it carries goes on, and what comes later is carried by the one in its place.
+func TestForwardSuccessor(t *testing.T) {
+	id := newParties(t)
+	target := targetOf(t, echo)
+	old := runHere(t, id.serve("127.0.0.1:0", target).run)
+	addr, _, err := ready(old.line(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := runHere(t, id.forwarder(t, addr, "0:"+target).run)
+	local, err := forwardsFrom(client.line(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := dialTCP(t, local)
+	answered(t, early)
+	old.cancel()
+	if err := client.errOut.says("is over: it is shutting down; connecting again\n"); err != nil {
+		t.Fatal(err)
+	}
+	var successor *running
+	for line := ""; line == ""; { // until the old one has left the address
+		successor = runHere(t, id.serve(addr, target).run)
+		if line, err = successor.lines.ReadString('\n'); err != nil {
+			if err := <-successor.ended; !strings.Contains(err.Error(), "address already in use") {
+				t.Fatal(err)
+			}
+		}
+	}
+	late := dialTCP(t, local)
+	answered(t, late)
+	answered(t, early)
+	for _, c := range []*net.TCPConn{early, late} {
+		c.CloseWrite()
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("%d bytes, %v; %s", n, err, client.errOut.String())
+		}
+	}
+	old.ends(t)
+	client.ends(t)
+	successor.ends(t)
+}
+
+// TestForwardNothingShort: servers are killed under load, and whatever ends well is whole.
+func TestForwardNothingShort(t *testing.T) {
+	skipWithoutSignals(t)
+	id := newParties(t)
+	text := strings.Repeat("0123456789abcdef", 20_000)
+	target := targetOf(t, func(c net.Conn) {
+		if all, err := io.ReadAll(c); err == nil && len(all) == len(text) { // a question that is cut gets no answer
+			c.Write(all)
+		} else if err == nil && len(all) > 0 { // none, if the server was killed as it connected
+			t.Errorf("the target took %d bytes for all", len(all))
+		}
+	})
+	server, addr := id.serveProcess(t, "127.0.0.1:0", "--allow-forward", target)
+	client, local := id.forwardProcess(t, addr, "-L", "0:"+target)
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	var whole, cut atomic.Int32
+	for range 8 {
+		work.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				switch got, err := exchange("tcp", local, text); {
+				case err != nil:
+					cut.Add(1)
+				case got != text:
+					t.Errorf("%d bytes of %d looked like all", len(got), len(text))
+				default:
+					whole.Add(1)
+				}
+			}
+		})
+	}
+	for range 5 {
+		for before := whole.Load(); whole.Load() < before+20; {
+			time.Sleep(time.Millisecond)
+		}
+		server.cmd.Process.Kill()
+		server.wait()
+		server, _ = id.serveProcess(t, addr, "--allow-forward", target)
+	}
+	close(stop)
+	work.Wait()
+	client.cmd.Process.Signal(syscall.SIGTERM)
+	client.ends(t, exitDone, "connected again")
+	t.Logf("%d whole, %d cut", whole.Load(), cut.Load())
 }

@@ -98,6 +98,7 @@ func (c *localConns) accept(ctx, unbroken context.Context, l net.Listener, targe
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
+			linger(conn, 0)
 			c.work.Go(func() {
 				defer func() { <-c.slots }()
 				c.forward(unbroken, conn, target)

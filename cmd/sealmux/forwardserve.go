@@ -93,8 +93,9 @@ func (f *forwards) forward(ctx context.Context, conn net.Conn, target string) er
 		f.refused(ctx, target, why)
 		return rpc.Errorf(rpc.Unavailable, "%s", why)
 	}
+	linger(there, 0)
 	if _, err := conn.Write(nil); err != nil { // takes it: the client's OpenConn returns
-		there.Close()
+		reset(there)
 		return err
 	}
 	return (&relay{a: conn, b: there}).run(ctx)

@@ -48,3 +48,33 @@ func TestNotify(t *testing.T) {
 	server.cmd.Process.Signal(syscall.SIGTERM)
 	server.ends(t, exitDone, `cannot tell the service manager "READY=1"`)
 }
+
+// TestForwardNotifies: a service manager that starts sealmux forward is told too.
+func TestForwardNotifies(t *testing.T) {
+	skipWithoutSignals(t)
+	id := newParties(t)
+	target := targetOf(t, echo)
+	_, addr := id.serveProcess(t, "127.0.0.1:0", "--allow-forward", target)
+	address := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+	client, err := startProcess(".", []string{"NOTIFY_SOCKET=" + address}, "forward", "--server-key", id.public, "--key", id.client, "-L", "0:"+target, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.kill)
+	buf := make([]byte, 100)
+	for _, want := range []string{"READY=1", "STOPPING=1"} {
+		if n, err := manager.Read(buf); err != nil || string(buf[:n]) != want {
+			t.Fatalf("told %q, %v; want %q", buf[:n], err, want)
+		}
+		if want == "READY=1" {
+			client.cmd.Process.Signal(syscall.SIGTERM)
+		}
+	}
+	client.ends(t, exitDone, "")
+}

@@ -56,6 +56,7 @@ func TestPicture(t *testing.T) {
 	at("sealmux send "+pictureAddr+" hello 你好", addr)
 	at("sealmux call "+pictureAddr+" anything '\"JSON_as_well\"'", addr)
 	at("sealmux ping -c 3 -i 200ms "+pictureAddr, addr)
+	at("sealmux bench -c 16 -d 2s --warm-up 500ms "+pictureAddr, addr)
 	server.cmd.Process.Signal(syscall.SIGTERM)
 	server.ends(t, exitDone, "draining")
 
@@ -99,8 +100,16 @@ func (p *person) whole(code int) string {
 // screenLines are the lines as they stay on a terminal: of what was written over, the last.
 func screenLines(output string) (lines []string) {
 	for line := range strings.SplitSeq(strings.TrimRight(strings.ReplaceAll(output, "\r\n", "\n"), "\n"), "\n") {
-		parts := strings.Split(strings.TrimRight(line, "\r"), "\r")
-		lines = append(lines, strings.ReplaceAll(parts[len(parts)-1], "\x1b[K", ""))
+		shown := ""
+		for part := range strings.SplitSeq(line, "\r") {
+			if at := strings.LastIndex(part, "\x1b[2K"); at >= 0 { // the whole line goes
+				shown, part = "", part[at+len("\x1b[2K"):]
+			}
+			if part = strings.ReplaceAll(part, "\x1b[K", ""); part != "" {
+				shown = part
+			}
+		}
+		lines = append(lines, shown)
 	}
 	if len(lines) == 1 && lines[0] == "" {
 		return nil
@@ -161,7 +170,9 @@ var (
 		regexp.MustCompile(`SHA256:[A-Za-z0-9+/]{43}`),
 		regexp.MustCompile(`^  ([a-z]+ ){7}[a-z]+$`),
 		regexp.MustCompile(`^\|.{17}\|$`),
-		regexp.MustCompile(`[0-9.]+ ?(ns|µs|ms|s|%|MB|KB|B)?\b`),
+		regexp.MustCompile(`^ +to [0-9.]+ .*`), // the bars that there are
+		regexp.MustCompile(`^ +ms +[0-9. ]+$`),
+		regexp.MustCompile(`\b[0-9][0-9.,]* ?(ns|µs|ms|s|%|[kMG]?B/s)?`),
 	}
 )
 
@@ -186,6 +197,8 @@ func masked(t *testing.T, svg []byte) string {
 		for _, r := range unlike {
 			line = r.ReplaceAllString(line, "#")
 		}
-		text.WriteString(line + "\n")
+		if line = strings.TrimSpace(line); strings.Trim(line, "#") != "" {
+			text.WriteString(line + "\n")
+		}
 	}
 }

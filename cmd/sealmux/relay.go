@@ -66,7 +66,7 @@ func (w *writer) ended() error {
 // run returns when both ways have ended and both connections are closed, with what failed first. When ctx ends it resets both, and
 // returns the cause.
 func (r *relay) run(ctx context.Context) error {
-	linger(r.a, 0)
+	linger(r.a, 0) // if that is not done already
 	linger(r.b, 0)
 	stop := context.AfterFunc(ctx, func() {
 		r.failed(context.Cause(ctx))

@@ -38,6 +38,12 @@ type heldLink struct {
 	conns sync.WaitGroup
 }
 
+// retire closes the session once its connections have ended. It must not be current any more.
+func (h *heldLink) retire() {
+	h.conns.Wait()
+	h.close()
+}
+
 func newUplink(f *forwarder, log *refusals) *uplink {
 	return &uplink{forwarder: f, log: log, cancel: func() {}, changed: make(chan struct{})}
 }
@@ -75,10 +81,7 @@ func (u *uplink) keep(ctx context.Context, h *heldLink) error {
 		case <-ctx.Done():
 		}
 		u.set(nil)
-		u.work.Go(func() {
-			h.conns.Wait()
-			h.close()
-		})
+		u.work.Go(h.retire)
 		if ctx.Err() != nil {
 			return nil
 		}
