@@ -359,6 +359,25 @@ func TestTallyMerges(t *testing.T) {
 	}
 }
 
+// TestCourseEnds: what is left of the last stretch has a rate of its own only if it is long enough for one.
+func TestCourseEnds(t *testing.T) {
+	for took, want := range map[time.Duration][]float64{
+		50 * time.Millisecond:   {1000},
+		1010 * time.Millisecond: {1000, 1000, 1000, 1000, 1000},
+		1100 * time.Millisecond: {1000, 1000, 1000, 1000, 1000, 1000},
+	} {
+		c := course{width: 200 * time.Millisecond}
+		c.add(took, took.Milliseconds())
+		c.end(took)
+		exactly(t, "stretches", len(c.counts), len(want))
+		for i := range want {
+			if got := c.rate(i, took); math.Abs(got-want[i]) > 0.001 {
+				t.Errorf("of %v, stretch %d: %v calls a second, want %v", took, i, got, want[i])
+			}
+		}
+	}
+}
+
 // TestRecorderIsBounded, whatever the server answers and however long it takes.
 func TestRecorderIsBounded(t *testing.T) {
 	r := newRecorder(2, collectEvery)

@@ -96,6 +96,7 @@ func (r *benchRun) do(ctx context.Context) {
 		r.opened = min(r.took, r.duration)
 	}
 	r.record.collect(r.took, nil)
+	r.record.course.end(r.took)
 }
 
 // watchClient stops the run when a client takes no more calls.

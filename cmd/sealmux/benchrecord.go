@@ -254,9 +254,21 @@ func (c *course) add(at time.Duration, count int64) {
 	}
 }
 
-// rate is the answered calls a second in stretch i of a run that took so long.
+// end makes a short last stretch part of the one before: a rate of a moment would look like a collapse.
+func (c *course) end(took time.Duration) {
+	last := len(c.counts) - 1
+	if last > 0 && took-time.Duration(last)*c.width < c.width/2 {
+		c.counts[last-1] += c.counts[last]
+		c.counts = c.counts[:last]
+	}
+}
+
+// rate is the answered calls a second in stretch i of a run that took so long. The last stretch is what is left.
 func (c *course) rate(i int, took time.Duration) float64 {
-	width := min(c.width, took-time.Duration(i)*c.width)
+	width := c.width
+	if i == len(c.counts)-1 {
+		width = took - time.Duration(i)*c.width
+	}
 	if width <= 0 {
 		return 0
 	}

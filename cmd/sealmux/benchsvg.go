@@ -101,7 +101,11 @@ func (r *report) plotRate(b *strings.Builder) {
 	f.begin(b, "rate")
 	for i, rate := range rates {
 		f.point(b, float64(i)*c.width.Seconds(), rate)
-		f.point(b, min(float64(i+1)*c.width.Seconds(), f.mostX), rate)
+		until := float64(i+1) * c.width.Seconds()
+		if i == len(rates)-1 {
+			until = f.mostX
+		}
+		f.point(b, until, rate)
 	}
 	b.WriteString("\"/>\n")
 }

@@ -173,6 +173,7 @@ var (
 		regexp.MustCompile(`^ +to [0-9.]+ .*`), // the bars that there are
 		regexp.MustCompile(`^ +ms +[0-9. ]+$`),
 		regexp.MustCompile(`\b[0-9][0-9.,]* ?(ns|µs|ms|s|%|[kMG]?B/s)?`),
+		regexp.MustCompile(` {2,}`), // columns are as wide as their numbers
 	}
 )
 
