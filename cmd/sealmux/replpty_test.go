@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -170,12 +171,17 @@ func TestReplOutlivesHangup(t *testing.T) {
 
 // TestTerminalAfterSignal: what ends a program at once gives the terminal back first.
 func TestTerminalAfterSignal(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT} {
+	if signal.Ignored(syscall.SIGHUP) { // as by nohup: the program would leave it so, but a child has by default what its parent catches
+		caught := make(chan os.Signal, 1)
+		signal.Notify(caught, syscall.SIGHUP)
+		defer signal.Stop(caught)
+	}
+	for _, sent := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT} {
 		p, _ := atRepl(t)
 		p.types("half")
 		p.sees("half")
-		p.cmd.Process.Signal(signal)
-		if signal == syscall.SIGHUP {
+		p.cmd.Process.Signal(sent)
+		if sent == syscall.SIGHUP {
 			p.leaves(-1)
 			continue
 		}

@@ -34,7 +34,7 @@ var guardMutants = []mutant{
 	{"S8", "too many frames for streams that are over", "transport/guard.go", " || g.strayFrames < 0 {", " {", guardTests},
 	{"S8", "stragglers that are no offence", "transport/guard.go", "	g.strayBytes += int64(f.recvWindow)\n", "", guardTests},
 	{"S9", "data for a stream that this side has closed", "transport/guard.go", "		if f.closed {\n			return g.refuseLocked(f, frame), nil\n		}\n", "", guardTests + "|Stalled|CloseUnblocks"},
-	{"S9", "the FIN before our reset", "transport/guard.go", "	if f.acked && !f.sentFIN {\n		f.sentFIN = true\n		g.sendLocked(f.id, frameWindow, flagFIN, 0)\n	}\n	g.sendLocked(f.id, frameWindow, flagRST, 0)", "	g.sendLocked(f.id, frameWindow, flagRST, 0)", "ResetDoesNotOvertake|Guard"},
+	{"S9", "the FIN before our reset", "transport/guard.go", "	if f.acked && !f.sentFIN && !f.cut {\n		f.sentFIN = true\n		g.sendLocked(f.id, frameWindow, flagFIN, 0)\n	}\n	g.sendLocked(f.id, frameWindow, flagRST, 0)", "	g.sendLocked(f.id, frameWindow, flagRST, 0)", "ResetDoesNotOvertake|Guard"},
 	{"S9", "a peer that waits for a window of a closed stream", "transport/flow.go", "f.recvWindow == 0 {", "false {", "CloseFreesABlockedWriter"},
 	{"S", "the places of a stream that is over", "transport/guard.go", "		g.opens.give(1)\n		return\n", "		return\n", "MaxStreams|OpenWaits"},
 	{"S", "the peer's places of a stream that is over", "transport/guard.go", "	g.peerStreams--\n", "", "MaxStreams|Churn"},
