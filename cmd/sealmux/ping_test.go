@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,6 +29,7 @@ type pingServer struct {
 	sessions atomic.Int32
 	client   rpc.Session // that of the last session
 	served   []chan struct{}
+	handlers sync.WaitGroup
 }
 
 func newPingServer(takes func(probe int) time.Duration) *pingServer {
@@ -35,7 +37,12 @@ func newPingServer(takes func(probe int) time.Duration) *pingServer {
 	s.Server = rpc.NewServer(rpc.Options{Interceptors: []rpc.Interceptor{{
 		Unary: func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
 			s.arrived = append(s.arrived, time.Since(s.began))
-			wakeAt(ctx, time.Now().Add(s.takes(len(s.arrived))))
+			s.handlers.Add(1)
+			defer s.handlers.Done()
+			if !wakeAt(ctx, time.Now().Add(s.takes(len(s.arrived)))) {
+				time.Sleep(time.Millisecond) // the server knows the deadline: here the client's, at the same moment, comes first
+				return nil, ctx.Err()
+			}
 			return next(ctx, req)
 		},
 	}}})
@@ -58,6 +65,7 @@ func (s *pingServer) stop() {
 	for _, done := range s.served {
 		<-done
 	}
+	s.handlers.Wait()
 }
 
 func newTestPinger(s *pingServer, count int, interval time.Duration, out *bytes.Buffer) *pinger {
