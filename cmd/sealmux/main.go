@@ -111,7 +111,7 @@ func newRoot() *cobra.Command {
 		if !cmd.HasParent() && cmd.Flags().NArg() > 0 { // the command was wrong, not its flag
 			return unknownCommand(cmd, cmd.Flags().Arg(0))
 		}
-		return usageError{err.Error()}
+		return usageError{plainFlagError(err)}
 	})
 	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
 	root.SetHelpCommand(helpCommand())
