@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -280,8 +281,12 @@ func keyError(flag, path string, err error) error {
 		return nil
 	case errors.Is(err, fs.ErrNotExist) && flag == "--authorized-keys":
 		return fmt.Errorf("%s: there is no folder %s; make it and put the clients' public keys into it", flag, path)
+	case errors.Is(err, fs.ErrNotExist) && flag == "--server-key":
+		return fmt.Errorf("%s: there is no file %s; have the server's owner give you its public.pem", flag, path)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: there is no file %s; sealmux keygen --out DIR makes a key", flag, path)
+	case slices.Contains([]string{"--key", "--legacy-key", "--public"}, flag) && begins(path, "PUBLIC"): // whoever may read it
+		return fmt.Errorf("%s: %s: unusable key: this is the public half; give the private key", flag, path)
 	}
 	return fmt.Errorf("%s: %s", flag, plain(err))
 }
