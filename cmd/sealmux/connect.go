@@ -31,7 +31,7 @@ func (d *dialer) addFlags(cmd *cobra.Command) {
 	flags.StringArrayVar(&d.serverKeys, "server-key", nil,
 		"the server's public key `FILE` or its fingerprint SHA256:...; again for more, any of which will do; without it, see --known-servers")
 	flags.StringVar(&d.keyFile, "key", "", "own private key `FILE`, for servers that admit only clients they know")
-	flags.DurationVar(&d.timeout, "timeout", 30*time.Second, "how long the connection, and each reply, may take")
+	flags.DurationVar(&d.timeout, "timeout", 30*time.Second, "`TIME` that the connection, and each reply, may take")
 	d.known = addKnownFlags(cmd)
 }
 

@@ -23,7 +23,7 @@ func variable(flag string) string {
 func fromEnvironment(cmd *cobra.Command) (err error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value := os.Getenv(variable(f.Name))
-		if err != nil || f.Changed || f.Name == "help" || value == "" {
+		if err != nil || f.Changed || f.Name == "help" || f.Name == "version" || value == "" {
 			return
 		}
 		if bad := setFlag(cmd.Flags(), f, value); bad != nil {
