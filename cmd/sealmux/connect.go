@@ -176,6 +176,10 @@ func (l *link) echo(ctx context.Context, text string) (string, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	reply, err := rpc.Call[string](bounded, l.client, method, text)
+	if errors.Is(err, rpc.Unimplemented) && rpc.OutcomeOf(err) == rpc.NotExecuted {
+		return "", withCode(callCode(rpc.Unimplemented), fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has, sealmux call calls them",
+			l.addr, method))
+	}
 	return reply, l.callError(ctx, err)
 }
 
