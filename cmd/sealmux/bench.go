@@ -294,6 +294,8 @@ func (o *benchOptions) verdict(r *benchRun, links []*link) error {
 	switch {
 	case t.failed > 0 && t.answered == 0 && t.failures[failure{rpc.Unimplemented, rpc.NotExecuted}] != nil:
 		return fmt.Errorf("the server at %s has no method %s of that form; name another with --method; sealmux list shows those it has", links[0].addr, o.method)
+	case t.failed > 0 && t.answered == 0 && o.data == "" && t.failures[failure{rpc.InvalidArgument, rpc.NotExecuted}] != nil:
+		return fmt.Errorf("every call of %s failed; see why above, and give the request with --data; sealmux list shows its shape", o.method)
 	case t.failed > 0 && t.answered == 0:
 		return fmt.Errorf("every call of %s failed; see why above", o.method)
 	case t.failed > 0:

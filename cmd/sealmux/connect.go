@@ -292,6 +292,9 @@ func keyError(flag, path string, err error) error {
 	case slices.Contains([]string{"--key", "--legacy-key", "--public"}, flag) && begins(path, "PUBLIC"): // whoever may read it
 		return fmt.Errorf("%s: %s: unusable key: this is the public half; give the private key", flag, path)
 	}
+	if denied, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s: this user may not read %s, or reach it; change the mode or the owner of the file, or of a folder above it", flag, denied.Path)
+	}
 	return fmt.Errorf("%s: %s", flag, plain(err))
 }
 
