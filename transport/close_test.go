@@ -148,3 +148,40 @@ func TestResetBeforeAccept(t *testing.T) {
 		expectNoStreams(t, cs, ss)
 	})
 }
+
+// A peer may have any number of streams reset, none of which counts for MaxStreams: nothing of them stays, yamux's part neither.
+func TestManyResets(t *testing.T) {
+	for _, opener := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			a, b := net.Pipe()
+			client, server := configs()
+			cs, ss := sessionsOver(t, a, b, client, server)
+			for range 1000 {
+				peer, s := streams(t, cs, ss)
+				if opener {
+					peer, s = s, peer
+				}
+				io.WriteString(s, "not all")
+				s.Reset()
+				if got, err := io.ReadAll(peer); string(got) != "not all" || err != ErrStreamReset {
+					t.Fatalf("%q, %v", got, err)
+				}
+				peer.Close()
+			}
+			o, p := streams(t, cs, ss) // and what comes with them
+			io.WriteString(o, "all")
+			o.CloseWrite()
+			if got, err := io.ReadAll(p); string(got) != "all" || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+			p.Close()
+			o.Close()
+			synctest.Wait()
+			for _, s := range []*Session{cs, ss} {
+				if n := s.mux.NumStreams(); n > 2 { // the last may wait for another record
+					t.Errorf("opener %v: yamux keeps %d streams", opener, n)
+				}
+			}
+		})
+	}
+}

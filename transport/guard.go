@@ -28,6 +28,7 @@ type guard struct {
 	peerStreams int    // its open streams
 	strayFrames int64  // what may still come for streams that are over
 	strayBytes  int64
+	forget      []byte // frames that have yamux forget what reset has ended
 	dead        bool
 }
 
@@ -111,6 +112,12 @@ func (g *guard) incoming(data []byte) ([]byte, error) {
 	}
 	if g.conn.tx.flooded.Load() {
 		return nil, ErrWriteStalled // the peer makes us answer, and takes no answer
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.forget) > 0 { // behind what yamux must know of those streams; what lies behind data is another record
+		kept = append(kept[:len(kept):len(kept)], g.forget...)
+		g.forget = nil
 	}
 	return kept, nil
 }

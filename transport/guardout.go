@@ -80,13 +80,17 @@ func (g *guard) endLocked(f *flow) {
 }
 
 func (g *guard) sendLocked(id uint32, typ byte, flags uint16, length uint32) {
-	var h [frameHeader]byte
+	h := controlFrame(id, typ, flags, length)
+	g.conn.tx.frame(h[:], nil, 0) // an error here has already ended the session, or soon will
+	g.conn.tx.kick()
+}
+
+func controlFrame(id uint32, typ byte, flags uint16, length uint32) (h [frameHeader]byte) {
 	h[1] = typ
 	binary.BigEndian.PutUint16(h[2:], flags)
 	binary.BigEndian.PutUint32(h[4:], id)
 	binary.BigEndian.PutUint32(h[8:], length)
-	g.conn.tx.frame(h[:], nil, 0) // an error here has already ended the session, or soon will
-	g.conn.tx.kick()
+	return h
 }
 
 // finLocked ends our direction of a stream. yamux is not asked to: its Close would also start a timer that
@@ -99,14 +103,17 @@ func (g *guard) finLocked(f *flow) {
 	}
 }
 
-// reset sends the RST of a stream that Stream.Reset has ended. yamux, which closes the stream then, sends a FIN, and a RST much
-// later: windowLocked drops both, since the stream is over.
+// reset sends the RST of a stream that Stream.Reset has ended. yamux, which closes the stream then, sends a FIN: windowLocked drops it,
+// since the stream is over. It would keep the stream for streamCloseTimeout more, and a peer might have any number of them reset, of
+// which MaxStreams does not count one: so it reads a RST, with the next record.
 func (g *guard) reset(f *flow) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f.cut && !f.over && !g.dead {
 		g.sendLocked(f.id, frameWindow, flagRST, 0)
 		g.abandonLocked(f)
+		forget := controlFrame(f.id, frameWindow, flagRST, 0)
+		g.forget = append(g.forget, forget[:]...)
 	}
 }
 

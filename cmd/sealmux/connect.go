@@ -268,7 +268,7 @@ func (l *link) callError(ctx context.Context, err error) error {
 		return errInterrupted
 	case errors.Is(err, rpc.ErrDraining):
 		return lost("the server at %s is shutting down and takes no new calls; connect again later", l.addr)
-	case errors.Is(err, rpc.Unavailable):
+	case errors.Is(err, rpc.Unavailable) && (l.session.Err() != nil || !serverSaid(err)):
 		return l.over(err)
 	case errors.Is(err, rpc.ErrTooLarge):
 		return fmt.Errorf("the text is longer than a call carries (%d bytes); send it in pieces", rpc.DefaultMaxMessage)
@@ -276,6 +276,12 @@ func (l *link) callError(ctx context.Context, err error) error {
 		return withCode(exitConnect, fmt.Errorf("no reply from %s within %v; allow more with --timeout", l.addr, l.timeout))
 	}
 	return withCode(callCode(rpc.CodeOf(err)), fmt.Errorf("the server at %s refused the call: %s", l.addr, plain(err)))
+}
+
+// serverSaid reports whether a call failed by what the server said of it.
+func serverSaid(err error) bool {
+	outcome := rpc.OutcomeOf(err)
+	return outcome == rpc.Executed || outcome == rpc.NotExecuted
 }
 
 // keyError says what is wrong with a key file or folder that a flag names.

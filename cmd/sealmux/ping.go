@@ -164,9 +164,7 @@ func (p *pinger) ask(ctx context.Context) error {
 	begin := time.Now()
 	status, err := rpc.Health.Call(bounded, p.link.client, "")
 	took := time.Since(begin)
-	outcome := rpc.OutcomeOf(err)
-	answered := outcome == rpc.Executed || outcome == rpc.NotExecuted
-	if ctx.Err() != nil && !answered {
+	if ctx.Err() != nil && !serverSaid(err) {
 		return nil
 	}
 	p.stats.sent++
@@ -174,7 +172,7 @@ func (p *pinger) ask(ctx context.Context) error {
 	if errors.Is(err, rpc.Unavailable) { // also a server that drains: its next session, if any, is with its successor
 		p.hangUp()
 	}
-	if !answered {
+	if !serverSaid(err) {
 		return p.show.lost(p.stats.sent, why)
 	}
 	p.stats.add(took)

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sealmux/sealmux/rpc"
+	"github.com/sealmux/sealmux/transport"
+)
+
+// echoing serves one method, that of send and repl.
+func echoing(t *testing.T, opts rpc.Options, f func(context.Context, string) (string, error)) (addr, keyFile string) {
+	srv := rpc.NewServer(opts)
+	rpc.Handle(srv, method, f)
+	key, err := transport.GenerateKey(transport.MinKeyBits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile = filepath.Join(t.TempDir(), "server.pem")
+	if err := key.Public().WriteFile(keyFile); err != nil {
+		t.Fatal(err)
+	}
+	l, err := transport.Listen(context.Background(), "tcp", "127.0.0.1:0", &transport.Config{
+		Keys: []*transport.PrivateKey{key}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
+	t.Cleanup(func() { srv.Close(); <-served })
+	return l.Addr().String(), keyFile
+}
+
+// TestUnavailableIsNoLostSession: a server that answers a call with Unavailable is there: the session goes on, and the exit code is that
+// of a call.
+func TestUnavailableIsNoLostSession(t *testing.T) {
+	for name, opts := range map[string]rpc.Options{
+		"by the handler": {},
+		"not executed": {Authorize: func(_ context.Context, req *rpc.Request) error {
+			if strings.HasPrefix(req.Method, "sealmux.") {
+				return nil
+			}
+			return rpc.Errorf(rpc.Unavailable, "the disk is away")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, key := echoing(t, opts, func(_ context.Context, text string) (string, error) {
+				return "", rpc.Errorf(rpc.Unavailable, "the disk is away")
+			})
+			for _, args := range [][]string{{"send", "--server-key", key, addr, "a"}, {"call", "--server-key", key, addr, method, `"a"`}} {
+				var out, errOut bytes.Buffer
+				if code := run(args, nil, &out, &errOut); code != 64+14 || !strings.Contains(errOut.String(), "the disk is away") || strings.Contains(errOut.String(), "session") {
+					t.Errorf("%s: exit %d, %q", args[0], code, errOut.String())
+				}
+			}
+			var out, errOut bytes.Buffer
+			code := run([]string{"repl", "--server-key", key, addr}, strings.NewReader("a\nb\n"), &out, &errOut)
+			if code != 1 || !strings.Contains(errOut.String(), "2 of 2 lines got no reply") {
+				t.Errorf("repl: exit %d, %q", code, errOut.String())
+			}
+		})
+	}
+}
+
+// TestJSONIsQuiet: what a peer says does nothing to a terminal in JSON either, and is the same to a program.
+func TestJSONIsQuiet(t *testing.T) {
+	const evil = "\u009b2J\x7f\u202e\u2066\U000e0041"
+	addr, key := echoing(t, rpc.Options{}, func(context.Context, string) (string, error) { return evil, nil })
+	var out, errOut bytes.Buffer
+	if code := run([]string{"send", "--json", "--server-key", key, addr, "a"}, nil, &out, &errOut); code != 0 {
+		t.Error(code, errOut.String())
+	}
+	const want = `{"message":"a","reply":"\u009b2J\u007f\u202e\u2066\udb40\udc41"}` + "\n"
+	if out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
