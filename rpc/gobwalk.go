@@ -71,6 +71,7 @@ func (w *gobWalk) run() {
 		w.message()
 		id := w.int()
 		if id >= 0 {
+			w.learn()
 			w.encoded(id, 0)
 			break
 		}

@@ -256,7 +256,11 @@ func (o *benchOptions) message(ctx context.Context, l *link) (rpc.Raw, error) {
 	for i := range data {
 		data[i] = byte('a' + i%26)
 	}
-	if described.Types[m.Request].Kind == "text" {
+	shape, err := newDescriber(described).shape(m.Request)
+	if err != nil {
+		return nil, err
+	}
+	if shape.Kind == "text" {
 		return msgpack.Marshal(string(data))
 	}
 	return msgpack.Marshal(data)

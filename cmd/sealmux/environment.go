@@ -12,7 +12,8 @@ import (
 )
 
 const environmentHelp = "\nEvery flag also comes from the environment: SEALMUX_SERVER_KEY is --server-key, and so on; of a flag that may be\n" +
-	"given again, values are separated by commas. What the command line says comes first.\n"
+	"given again, values are separated by commas. What the command line says comes first; with --known-servers or --trust there,\n" +
+	"SEALMUX_SERVER_KEY does not count.\n"
 
 // variable is the environment variable of a flag.
 func variable(flag string) string {
@@ -21,9 +22,13 @@ func variable(flag string) string {
 
 // fromEnvironment gives the flags that the command line does not have the values of their variables. An empty variable is as none.
 func fromEnvironment(cmd *cobra.Command) (err error) {
+	asked := cmd.Flags().Changed("known-servers") || cmd.Flags().Changed("trust") // on the command line, as long as this goes on
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value := os.Getenv(variable(f.Name))
 		if err != nil || f.Changed || f.Name == "help" || f.Name == "version" || value == "" {
+			return
+		}
+		if f.Name == "server-key" && asked { // who says where to look, or how strictly, would not be heard
 			return
 		}
 		if bad := setFlag(cmd.Flags(), f, value); bad != nil {

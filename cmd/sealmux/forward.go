@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -147,18 +146,20 @@ func (f *forwarder) listen(ctx context.Context) (_ []net.Listener, err error) {
 		}
 	}()
 	for _, l := range f.locals {
-		listener, err := new(net.ListenConfig).Listen(ctx, l.network, l.address)
+		listener, err := l.listen(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("cannot listen on %s: %s; choose another -L", l.address, listenFailure(err))
 		}
 		listeners = append(listeners, listener)
-		if l.network == "unix" {
-			if err := os.Chmod(l.address, 0o600); err != nil {
-				return nil, fmt.Errorf("cannot keep others from %s: %s; choose another -L", l.address, err)
-			}
-		}
 	}
 	return listeners, nil
+}
+
+func (l local) listen(ctx context.Context) (net.Listener, error) {
+	if l.network == "unix" {
+		return listenUnix(ctx, l.address)
+	}
+	return new(net.ListenConfig).Listen(ctx, l.network, l.address)
 }
 
 // listenFailure is the part of an error that says why.

@@ -71,7 +71,8 @@ const (
 	seeAlso   = "\n.SH SEE ALSO\n" // cobra's last section
 	manualEnd = `.SH ENVIRONMENT
 Every flag also comes from the environment: SEALMUX_SERVER_KEY is \fB--server-key\fP, and so on; of a flag that may be
-given again, values are separated by commas. What the command line says comes first.
+given again, values are separated by commas. What the command line says comes first;
+with \fB--known-servers\fP or \fB--trust\fP there, SEALMUX_SERVER_KEY does not count.
 .PP
 With NO_COLOR, or TERM=dumb, nothing is coloured.
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmihailenco/msgpack/v5"
+
 	"github.com/sealmux/sealmux/rpc"
 	"github.com/sealmux/sealmux/transport"
 )
@@ -76,5 +78,31 @@ func TestJSONIsQuiet(t *testing.T) {
 	const want = `{"message":"a","reply":"\u009b2J\u007f\u202e\u2066\udb40\udc41"}` + "\n"
 	if out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
+// TestDescriptionOfNothing: a server whose description refers to types that it does not have is told of, whoever asks.
+func TestDescriptionOfNothing(t *testing.T) {
+	for _, request := range []int{-1, 7} {
+		told, err := msgpack.Marshal(rpc.Description{Methods: []rpc.MethodInfo{{Name: method, Form: "unary", Request: request, Reply: request}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tell := func(ctx context.Context, req *rpc.Request, next rpc.UnaryFunc) (*rpc.Response, error) {
+			if req.Method == rpc.Methods.Name {
+				return &rpc.Response{Body: told}, nil
+			}
+			return next(ctx, req)
+		}
+		addr, key := echoing(t, rpc.Options{Interceptors: []rpc.Interceptor{{Unary: tell}}},
+			func(_ context.Context, text string) (string, error) { return text, nil })
+		for _, args := range [][]string{{"bench", "-n", "1"}, {"call"}, {"list"}} {
+			args = append(append(args, "--server-key", key, addr), map[string][]string{"call": {method, `"a"`}}[args[0]]...)
+			var out, errOut bytes.Buffer
+			code := run(args, nil, &out, &errOut)
+			if refused := code == exitFailed && strings.Contains(errOut.String(), "which is not among its 0"); !refused && args[0] != "list" {
+				t.Errorf("%s: exit %d, %q", args[0], code, errOut.String())
+			}
+		}
 	}
 }

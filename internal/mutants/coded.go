@@ -16,6 +16,7 @@ var codedMutants = []mutant{
 	{"B12", "the check before gob", "rpc/codecgob.go", "	if err := checkGob(b); err != nil {", "	if err := checkGob(b); false {", "TestGobHostile"},
 	{"B12", "a message of a gob longer than what is left", "rpc/gobwalk.go", "	if n > uint64(len(w.b)-w.off) {", "	if false {", codedTests},
 	{"B12", "more than 100,000 values of a gob", "rpc/gobwalk.go", "	if w.values++; w.values > maxElements {", "	if w.values++; w.values < 0 {", codedTests},
+	{"B12", "what gob makes of the types of a gob", "rpc/gobtypes.go", "		w.one()\n", "", codedTests},
 	{"B12", "a gob deeper than 32", "rpc/gobwalk.go", "	if depth == maxDepth {", "	if depth < 0 {", codedTests},
 	{"B12", "bytes behind a gob's value", "rpc/gobwalk.go", "	if w.off != len(w.b) {", "	if false {", codedTests},
 	{"B12", "bytes behind a gob's description", "rpc/gobwalk.go", "		if w.off != w.end {", "		if false {", codedTests},

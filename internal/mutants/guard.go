@@ -39,6 +39,7 @@ var guardMutants = []mutant{
 	{"S", "the places of a stream that is over", "transport/guard.go", "		g.opens.give(1)\n		return\n", "		return\n", "MaxStreams|OpenWaits"},
 	{"S", "the peer's places of a stream that is over", "transport/guard.go", "	g.peerStreams--\n", "", "MaxStreams|Churn"},
 	{"S", "the place in the backlog, at the ACK", "transport/guardout.go", "		f.acked = true\n		g.backlog--\n", "		f.acked = true\n", "BacklogEndsWithACK|Guard"},
+	{"S", "what Reset has ended, in yamux", "transport/guardout.go", "		g.forget = append(g.forget, forget[:]...)", "		_ = forget", "ManyResets"},
 	{"S", "a reset as an error, not as an end", "transport/flow.go", "		return ErrStreamReset\n	}\n	return nil", "		return io.EOF\n	}\n	return nil", "ResetIsAnError|Reset"},
 	{"S", "a flood of frames to answer", "transport/guard.go", "if g.conn.tx.flooded.Load() {", "if false {", "AnswersAreBounded"},
 	{"S", "answers without bound", "transport/tx.go", "if len(q.b) > tx.bound {", "if false {", "AnswersAreBounded"},
