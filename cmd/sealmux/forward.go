@@ -187,9 +187,10 @@ func (f *forwarder) announce(out, errOut io.Writer, listeners []net.Listener) er
 		var err error
 		if f.json {
 			err = printJSON(out, struct {
-				Listening string `json:"listening"`
-				Target    string `json:"target"`
-			}{l.Addr().String(), target})
+				Event  string `json:"event"`
+				Addr   string `json:"addr"`
+				Target string `json:"target"`
+			}{"ready", l.Addr().String(), target})
 		} else {
 			_, err = fmt.Fprintf(out, "forwarding %v -> %s\n", l.Addr(), target)
 		}

@@ -96,11 +96,11 @@ func cmdForwarder(ts *testscript.TestScript, neg bool, args []string) {
 // forwardsFrom reads a line that forward prints.
 func forwardsFrom(line string, asJSON bool) (addr string, err error) {
 	if asJSON {
-		var ready struct{ Listening, Target string }
+		var ready struct{ Event, Addr, Target string }
 		if err := json.Unmarshal([]byte(line), &ready); err != nil || ready.Target == "" {
 			return "", fmt.Errorf("forward printed %q: %v", line, err)
 		}
-		return ready.Listening, nil
+		return ready.Addr, nil
 	}
 	words := strings.Fields(line)
 	if len(words) != 4 || words[0] != "forwarding" || words[2] != "->" {

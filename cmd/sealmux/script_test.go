@@ -146,13 +146,13 @@ func ready(line string) (addr, print string, err error) {
 // readyJSON reads the object that serve --json prints.
 func readyJSON(line string) (addr, print string, err error) {
 	var ready struct {
-		Listening string   `json:"listening"`
-		Keys      []string `json:"keys"`
+		Event, Addr  string
+		Fingerprints []string
 	}
-	if err := json.Unmarshal([]byte(line), &ready); err != nil || len(ready.Keys) == 0 {
+	if err := json.Unmarshal([]byte(line), &ready); err != nil || ready.Event != "ready" || len(ready.Fingerprints) == 0 {
 		return "", "", fmt.Errorf("serve printed %q: %v", line, err)
 	}
-	return ready.Listening, ready.Keys[0], nil
+	return ready.Addr, ready.Fingerprints[0], nil
 }
 
 // readyLegacy reads the second line that serve prints.

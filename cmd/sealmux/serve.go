@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -171,6 +172,10 @@ func (o *serveOptions) announce(out, errOut io.Writer, listener *transport.Liste
 	for i, key := range keys {
 		prints[i] = key.Fingerprint().String()
 	}
+	if keys, err := filepath.Glob(filepath.Join(o.authorized, "*.pem")); o.authorized != "" && err == nil && len(keys) == 0 {
+		fmt.Fprintf(errOut, "%s nobody is admitted yet: there is no file in %s that ends in .pem; a client's public key that is put there counts at once\n",
+			newStyle(errOut).yellow("warning:"), o.authorized)
+	}
 	if !o.json {
 		if _, err := fmt.Fprintf(out, "listening on %s key %s\n", listener.Addr(), strings.Join(prints, " ")); err != nil {
 			return err
@@ -178,14 +183,15 @@ func (o *serveOptions) announce(out, errOut io.Writer, listener *transport.Liste
 		return old.announce(out, errOut)
 	}
 	ready := struct {
-		Listening string   `json:"listening"`
-		Keys      []string `json:"keys"`
-		Legacy    string   `json:"legacy,omitempty"`
-		LegacyKey string   `json:"legacy_key,omitempty"`
-	}{Listening: listener.Addr().String(), Keys: prints}
+		Event        string   `json:"event"`
+		Addr         string   `json:"addr"`
+		Fingerprints []string `json:"fingerprints"` // of the keys, in the order of --key
+		LegacyAddr   string   `json:"legacy_addr,omitempty"`
+		LegacyPrint  string   `json:"legacy_fingerprint,omitempty"`
+	}{Event: "ready", Addr: listener.Addr().String(), Fingerprints: prints}
 	if old != nil {
 		old.warn(errOut)
-		ready.Legacy, ready.LegacyKey = old.where()
+		ready.LegacyAddr, ready.LegacyPrint = old.where()
 	}
 	return printJSON(out, ready)
 }
