@@ -20,6 +20,7 @@ func TestAllocations(t *testing.T) {
 	text.Handle(srv, func(_ context.Context, s string) (string, error) { return s, nil })
 	client, _, _ := sealed(t, srv)
 	ctx, body := context.Background(), make([]byte, 16)
+	var word any = "some text that is small"
 	for _, c := range []struct {
 		name string
 		most float64
@@ -27,6 +28,7 @@ func TestAllocations(t *testing.T) {
 	}{
 		{"bytes", 4, func() { echo.Call(ctx, client, body) }},
 		{"text", 5, func() { text.Call(ctx, client, "some text that is small") }},
+		{"text of an any", 5, func() { rpc.Call[string](ctx, client, "text", word) }},
 		{"check an array", 0, func() { rpc.Check(hundredNils) }},
 		{"check a map", 0, func() { rpc.Check(smallMap) }},
 	} {

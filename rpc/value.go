@@ -92,13 +92,16 @@ func encodeValue[T any](s *scratch, from *T) (_ Raw, err error) {
 	return b, err
 }
 
-// appendOther is appendAny. A struct is copied to the heap once, as a value that it has the address of.
+// appendOther is appendAny.
 func appendOther[T any](b []byte, v T) ([]byte, error) {
 	if reflect.TypeFor[T]().Kind() == reflect.Struct {
-		return appendAny(b, &v)
+		return appendStruct(b, v)
 	}
 	return appendAny(b, v)
 }
+
+// appendStruct copies the struct to the heap once, as a value that it has the address of. It is apart so that no other value goes there.
+func appendStruct[T any](b []byte, v T) ([]byte, error) { return appendAny(b, &v) }
 
 // decodeValue is decode.
 func decodeValue[T any](b Raw) (T, error) {

@@ -88,16 +88,16 @@ func benchCommand() *cobra.Command {
 	}
 	d.addFlags(cmd)
 	flags := cmd.Flags()
-	flags.IntVarP(&o.callers, "callers", "c", closedCallers, fmt.Sprintf("calls in flight at once; with --rate at most, and by default %d; with --streams by default %d a stream", openCallers, streamWindow))
-	flags.Int64VarP(&o.calls, "calls", "n", 0, "stop after so many calls; 0: when the time is over")
-	flags.DurationVarP(&o.duration, "duration", "d", defaultDuration, "begin no more calls after that `time`; with -n only if it is given")
-	flags.Float64VarP(&o.rate, "rate", "r", 0, "begin so many calls a second, by the clock; 0: each when the one before has ended")
-	flags.IntVarP(&o.bytes, "bytes", "z", 16, "size of a call's data; small, so that calls are measured rather than copying")
-	flags.IntVar(&o.streams, "streams", 0, "send messages over so many streams instead of calls")
-	flags.IntVar(&o.sessions, "sessions", 1, "spread the load over so many sessions")
-	flags.StringVar(&o.method, "method", method, "`name` of the method to call")
+	flags.IntVarP(&o.callers, "callers", "c", closedCallers, fmt.Sprintf("have `CALLERS` calls in flight at once; with --rate at most, and by default %d; with --streams by default %d a stream", openCallers, streamWindow))
+	flags.Int64VarP(&o.calls, "calls", "n", 0, "stop after `CALLS` calls; 0: when the time is over")
+	flags.DurationVarP(&o.duration, "duration", "d", defaultDuration, "begin no more calls after that `TIME`; with -n only if it is given")
+	flags.Float64VarP(&o.rate, "rate", "r", 0, "begin `RATE` calls a second, by the clock; 0: each when the one before has ended")
+	flags.IntVarP(&o.bytes, "bytes", "z", 16, "size of a call's data in `BYTES`; small, so that calls are measured rather than copying")
+	flags.IntVar(&o.streams, "streams", 0, "send messages over `N` streams instead of calls")
+	flags.IntVar(&o.sessions, "sessions", 1, "spread the load over `N` sessions")
+	flags.StringVar(&o.method, "method", method, "`NAME` of the method to call")
 	flags.StringVar(&o.data, "data", "", "what to call it with, as `JSON`, in place of --bytes; sealmux list shows the shapes")
-	flags.DurationVar(&o.warmUp, "warm-up", defaultWarmUp, "`time` of the same load before anything is measured")
+	flags.DurationVar(&o.warmUp, "warm-up", defaultWarmUp, "`TIME` of the same load before anything is measured")
 	flags.StringVar(&o.svg, "svg", "", "draw latency and rate into this `FILE`; one that exists is replaced")
 	addJSON(cmd, &o.asJSON)
 	return cmd
@@ -298,6 +298,8 @@ func (o *benchOptions) verdict(r *benchRun, links []*link) error {
 	switch {
 	case t.failed > 0 && t.answered == 0 && t.failures[failure{rpc.Unimplemented, rpc.NotExecuted}] != nil:
 		return fmt.Errorf("the server at %s has no method %s of that form; name another with --method; sealmux list shows those it has", links[0].addr, o.method)
+	case t.failed > 0 && t.answered == 0 && o.data == "" && t.failures[failure{rpc.InvalidArgument, rpc.NotExecuted}] != nil:
+		return fmt.Errorf("every call of %s failed; see why above, and give the request with --data; sealmux list shows its shape", o.method)
 	case t.failed > 0 && t.answered == 0:
 		return fmt.Errorf("every call of %s failed; see why above", o.method)
 	case t.failed > 0:

@@ -94,7 +94,7 @@ func TestBenchMethods(t *testing.T) {
 		{[]string{"--method", "kv.Talk"}, "kv.Talk is of the form bidi; bench calls unary methods, and with --streams bidi ones\n"},
 		{[]string{"--method", "kv.Get", "--streams", "1"}, "kv.Get is of the form unary; bench calls"},
 		{[]string{"--method", "kv.Get", "--data", `{"Kee": "a"}`}, "sealmux: request"},
-		{[]string{"--method", "kv.Get"}, "every call of kv.Get failed"}, // bytes are no benchGet
+		{[]string{"--method", "kv.Get"}, "every call of kv.Get failed; see why above, and give the request with --data; sealmux list shows its shape\n"}, // bytes are no benchGet
 	} {
 		_, errOut := bench(exitFailed, append(c.args, "-n", "1", "-c", "1")...)
 		says(errOut, c.want)

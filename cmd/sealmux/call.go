@@ -59,9 +59,15 @@ func listCommand() *cobra.Command {
 	var d dialer
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list [--server-key FILE|SHA256:...] [--key FILE] [--timeout TIME] [--json] ADDR [PREFIX]",
-		Short:   "List a server's methods and the shapes of their messages",
-		Example: "  sealmux list --server-key server/public.pem 127.0.0.1:7443",
+		Use:   "list [--server-key FILE|SHA256:...] [--key FILE] [--timeout TIME] [--json] ADDR [PREFIX]",
+		Short: "List a server's methods and the shapes of their messages",
+		Long: "list shows the methods whose names begin with PREFIX, or all, their forms, and the shapes of their messages, as sealmux\n" +
+			"call takes and prints them: NAME{...} is an object of JSON with those fields, told once; [] before a type is an array,\n" +
+			"map[text] an object with any fields, text a string, binary a string in base64, time one such as 2026-11-23T20:00:00Z.\n\n" +
+			"What begins with sealmux. is there on every server. A server without methods of its own, such as sealmux serve, answers\n" +
+			"to every other name with the echo, and does not list that.",
+		Example: "  sealmux list --server-key server/public.pem 127.0.0.1:7443\n" +
+			"  sealmux list --server-key server/public.pem 127.0.0.1:7443 kv.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
 				return usagef("name the server's address, HOST:PORT, and at most one prefix of names")
@@ -80,7 +86,7 @@ func listCommand() *cobra.Command {
 			if asJSON {
 				print = printMethodsJSON
 			}
-			return list(cmd.Context(), &d, args[0], prefix, cmd.OutOrStdout(), print)
+			return list(cmd.Context(), &d, args[0], prefix, cmd.OutOrStdout(), cmd.ErrOrStderr(), print)
 		},
 	}
 	d.addFlags(cmd)
@@ -88,7 +94,7 @@ func listCommand() *cobra.Command {
 	return cmd
 }
 
-func list(ctx context.Context, d *dialer, addr, prefix string, out io.Writer, print func(io.Writer, *rpc.Description) error) error {
+func list(ctx context.Context, d *dialer, addr, prefix string, out, errOut io.Writer, print func(io.Writer, *rpc.Description) error) error {
 	link, err := d.dial(ctx, addr)
 	if err != nil {
 		return err
@@ -97,6 +103,9 @@ func list(ctx context.Context, d *dialer, addr, prefix string, out io.Writer, pr
 	methods, err := link.methods(ctx, prefix)
 	if err != nil {
 		return err
+	}
+	if len(methods.Methods) == 0 {
+		fmt.Fprintf(errOut, "the server at %s has no method that begins with %s\n", addr, strings.Map(printable, prefix))
 	}
 	return print(out, methods)
 }

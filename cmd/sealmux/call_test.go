@@ -139,6 +139,16 @@ func TestCallAndList(t *testing.T) {
 		out.String() != `{"name":"kv.List","form":"server stream","request":"int64","reply":"item{Key text, value binary, at time, Count uint8}"}`+"\n" {
 		t.Error(code, out.String())
 	}
+	out.Reset()
+	if code := run([]string{"list", "--server-key", key, addr, "vk."}, nil, &out, &errOut); code != 0 || out.Len() > 0 ||
+		errOut.String() != "the server at "+addr+" has no method that begins with vk.\n" {
+		t.Error(code, out.String(), errOut.String())
+	}
+	errOut.Reset()
+	if code := run([]string{"send", "--server-key", key, addr, "a"}, nil, &out, &errOut); code != callCode(rpc.Unimplemented) ||
+		errOut.String() != "sealmux: message 1: the server at "+addr+" has no method echo; sealmux list shows those it has, sealmux call calls them\n" {
+		t.Error(code, errOut.String())
+	}
 	if code := run([]string{"list", "--server-key", hiddenKey, hidden}, nil, &out, &errOut); code != 1 || !strings.Contains(errOut.String(), "does not tell its methods") {
 		t.Error(code, errOut.String())
 	}

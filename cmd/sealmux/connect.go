@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ func (d *dialer) addFlags(cmd *cobra.Command) {
 	flags.StringArrayVar(&d.serverKeys, "server-key", nil,
 		"the server's public key `FILE` or its fingerprint SHA256:...; again for more, any of which will do; without it, see --known-servers")
 	flags.StringVar(&d.keyFile, "key", "", "own private key `FILE`, for servers that admit only clients they know")
-	flags.DurationVar(&d.timeout, "timeout", 30*time.Second, "how long the connection, and each reply, may take")
+	flags.DurationVar(&d.timeout, "timeout", 30*time.Second, "`TIME` that the connection, and each reply, may take")
 	d.known = addKnownFlags(cmd)
 }
 
@@ -175,6 +176,10 @@ func (l *link) echo(ctx context.Context, text string) (string, error) {
 	bounded, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	reply, err := rpc.Call[string](bounded, l.client, method, text)
+	if errors.Is(err, rpc.Unimplemented) && rpc.OutcomeOf(err) == rpc.NotExecuted {
+		return "", withCode(callCode(rpc.Unimplemented), fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has, sealmux call calls them",
+			l.addr, method))
+	}
 	return reply, l.callError(ctx, err)
 }
 
@@ -286,8 +291,15 @@ func keyError(flag, path string, err error) error {
 		return nil
 	case errors.Is(err, fs.ErrNotExist) && flag == "--authorized-keys":
 		return fmt.Errorf("%s: there is no folder %s; make it and put the clients' public keys into it", flag, path)
+	case errors.Is(err, fs.ErrNotExist) && flag == "--server-key":
+		return fmt.Errorf("%s: there is no file %s; have the server's owner give you its public.pem", flag, path)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: there is no file %s; sealmux keygen --out DIR makes a key", flag, path)
+	case slices.Contains([]string{"--key", "--legacy-key", "--public"}, flag) && begins(path, "PUBLIC"): // whoever may read it
+		return fmt.Errorf("%s: %s: unusable key: this is the public half; give the private key", flag, path)
+	}
+	if denied, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s: this user may not read %s, or reach it; change the mode or the owner of the file, or of a folder above it", flag, denied.Path)
 	}
 	return fmt.Errorf("%s: %s", flag, plain(err))
 }

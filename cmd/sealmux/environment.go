@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,14 +25,14 @@ func fromEnvironment(cmd *cobra.Command) (err error) {
 	asked := cmd.Flags().Changed("known-servers") || cmd.Flags().Changed("trust") // on the command line, as long as this goes on
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value := os.Getenv(variable(f.Name))
-		if err != nil || f.Changed || f.Name == "help" || value == "" {
+		if err != nil || f.Changed || f.Name == "help" || f.Name == "version" || value == "" {
 			return
 		}
 		if f.Name == "server-key" && asked { // who says where to look, or how strictly, would not be heard
 			return
 		}
 		if bad := setFlag(cmd.Flags(), f, value); bad != nil {
-			err = usagef("%s: %q is no value for --%s: %s", variable(f.Name), value, f.Name, plainFlagError(bad))
+			err = usagef("%s: %s", variable(f.Name), plainFlagError(bad))
 		}
 	})
 	return err
@@ -48,11 +51,26 @@ func setFlag(flags *pflag.FlagSet, f *pflag.Flag, value string) error {
 	return nil
 }
 
-// plainFlagError is the part of pflag's error that is not about the form of the flag: it has been said.
+// plainFlagError says of a value that a flag does not take what it takes, rather than what Go's parsers say.
 func plainFlagError(err error) string {
-	text := err.Error()
-	if i := strings.LastIndex(text, `flag: `); i >= 0 {
-		return text[i+len(`flag: `):]
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err.Error()
 	}
-	return text
+	f := bad.GetFlag()
+	takes := bad.Unwrap().Error()
+	switch f.Value.Type() {
+	case "duration":
+		takes = "write a time with its unit, such as 10s or 1m30s"
+	case "int", "int64":
+		takes = "write a whole number"
+	case "float64":
+		takes = "write a number"
+	case "bool":
+		takes = "write true or false"
+	}
+	if errors.Is(err, strconv.ErrRange) {
+		takes = "the number is too large or too small"
+	}
+	return fmt.Sprintf("%q is no value for --%s: %s", bad.GetValue(), f.Name, takes)
 }

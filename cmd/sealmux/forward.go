@@ -55,7 +55,7 @@ func forwardCommand() *cobra.Command {
 	d.addFlags(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&f.specs, "local", "L", nil, "forward `[BIND:]PORT:HOST:PORT` or PATH:HOST:PORT; again for more (required)")
-	flags.DurationVar(&f.drain, "drain", 10*time.Second, "how long connections in progress may take once a signal came")
+	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`TIME` that connections in progress may take once a signal came")
 	addJSON(cmd, &f.json)
 	return cmd
 }

@@ -48,7 +48,7 @@ func (i identity) describe(w io.Writer) {
 // readEitherKey reads the public key in a file that has it, or of a private one.
 func readEitherKey(path string) (*transport.PublicKey, error) {
 	public, err := transport.ReadPublicKey(path)
-	if err == nil || !isPrivate(path) {
+	if err == nil || !begins(path, "PRIVATE") {
 		return public, keyError("--show", path, err)
 	}
 	private, err := transport.ReadPrivateKey(path)
@@ -58,8 +58,8 @@ func readEitherKey(path string) (*transport.PublicKey, error) {
 	return private.Public(), nil
 }
 
-// isPrivate reports whether a file begins as private keys do. It opens nothing else, such as a pipe that nobody writes to.
-func isPrivate(path string) bool {
+// begins reports whether a file begins as keys of a kind do, "PRIVATE" or "PUBLIC". It opens nothing else, such as a pipe that nobody writes to.
+func begins(path, kind string) bool {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return false
 	}
@@ -70,5 +70,5 @@ func isPrivate(path string) bool {
 	defer file.Close()
 	head := make([]byte, len("-----BEGIN ENCRYPTED PRIVATE KEY"))
 	n, _ := io.ReadFull(file, head)
-	return bytes.HasPrefix(head, []byte("-----BEGIN ")) && bytes.Contains(head[:n], []byte("PRIVATE"))
+	return bytes.HasPrefix(head, []byte("-----BEGIN ")) && bytes.Contains(head[:n], []byte(kind))
 }

@@ -54,7 +54,7 @@ func inspectCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&asJSON, "json", false, "print objects of JSON, one a line")
+	addJSON(cmd, &asJSON)
 	flags.BoolVar(&all, "all", false, "show every record")
 	flags.IntVar(&port, "port", 0, "of captures, look only at TCP connections with port `N` on either side")
 	return cmd

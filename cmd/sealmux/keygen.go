@@ -54,7 +54,7 @@ func keygenCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.dir, "out", "", "folder `DIR` for private.pem and public.pem; made if absent")
-	cmd.Flags().IntVar(&o.bits, "bits", transport.DefaultKeyBits, "size of the key")
+	cmd.Flags().IntVar(&o.bits, "bits", transport.DefaultKeyBits, "size of the key in `BITS`")
 	cmd.Flags().StringVarP(&o.public, "public", "y", "", "print the public half of the private key in `FILE`")
 	cmd.Flags().StringVarP(&o.show, "show", "l", "", "show the key in `FILE`, public or private, in all its forms, or a fingerprint SHA256:...")
 	cmd.Flags().StringVar(&o.comment, "comment", "", "`TEXT` at the end of the key's line")

@@ -72,7 +72,7 @@ func listKnown(file string, out io.Writer, asJSON bool) error {
 func printKnownJSON(out io.Writer, lines []transport.KnownServer) error {
 	for _, line := range lines {
 		err := printJSON(out, struct {
-			Address     string `json:"address"`
+			Address     string `json:"addr"`
 			Fingerprint string `json:"fingerprint"`
 			Line        int    `json:"line"`
 		}{line.Address, line.Key.String(), line.Line})

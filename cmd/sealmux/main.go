@@ -3,7 +3,7 @@
 //
 // Its voice: data on stdout, all else on stderr. An error is one sentence that says what happened and what to
 // do, after "sealmux: "; a failure at run time prints no usage text. Colour on a terminal only, and never with NO_COLOR.
-// Exit codes: 0 done, 1 failed, 2 not understood, 3 no session or no answer in time, 4 an identity was refused, 64 and
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no session or no answer in time, 4 an identity was refused, 64 and
 // the code of an error of a call. The first SIGINT or SIGTERM ends a command in good order, a second one at once.
 package main
 
@@ -86,15 +86,16 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sealmux",
 		Short: "One encrypted connection, many calls",
-		Long: "sealmux makes RSA identities, serves the echo and talks to it over one TCP connection\n" +
-			"that is encrypted with fresh keys and tied to the server's identity.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 not understood, 3 no session or no answer in time, 4 an identity was refused, 64 and the\n" +
-			"code of the error of a call.\n\n" +
-			"Every flag also comes from the environment: SEALMUX_SERVER_KEY is --server-key, and so on.",
+		Long: "sealmux makes RSA identities, serves the echo, and calls whatever is made with the library, over one TCP connection that\n" +
+			"is encrypted with fresh keys and tied to the server's identity. It measures servers, forwards TCP ports, and shows what\n" +
+			"an onlooker sees.\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no session or no answer in time, 4 an identity was refused, 64 and the\n" +
+			"code of the error of a call.",
 		Example: "  sealmux keygen --out server\n" +
 			"  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
 			"  sealmux send --server-key server/public.pem 127.0.0.1:7443 hello",
 		Args:                       cobra.ArbitraryArgs,
+		Version:                    version(),
 		SuggestionsMinimumDistance: 2,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
@@ -111,8 +112,10 @@ func newRoot() *cobra.Command {
 		if !cmd.HasParent() && cmd.Flags().NArg() > 0 { // the command was wrong, not its flag
 			return unknownCommand(cmd, cmd.Flags().Arg(0))
 		}
-		return usageError{err.Error()}
+		return usageError{plainFlagError(err)}
 	})
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version and the algorithms") // and no -v, which elsewhere is for verbose
 	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
@@ -154,7 +157,11 @@ func helpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(rest) > 0 {
+			switch {
+			case len(rest) == 0:
+			case about.HasParent():
+				return usagef("unexpected argument %q; sealmux help %s explains all of it", rest[0], about.Name())
+			default:
 				return unknownCommand(cmd.Root(), rest[0])
 			}
 			about.InitDefaultHelpFlag()
@@ -171,26 +178,35 @@ func versionCommand() *cobra.Command {
 		Example: "  sealmux version",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "(devel)"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			platform := runtime.GOOS + "/" + runtime.GOARCH
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), struct {
 					Version  string `json:"version"`
 					Go       string `json:"go"`
 					Platform string `json:"platform"`
 					Suite    string `json:"suite"`
-				}{version, runtime.Version(), platform, transport.Suite})
+				}{release(), runtime.Version(), platform(), transport.Suite})
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "sealmux %s %s %s\n%s\n", version, runtime.Version(), platform, transport.Suite)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
 			return err
 		},
 	}
 	addJSON(cmd, &asJSON)
 	return cmd
 }
+
+// version is what sealmux version and sealmux --version print.
+func version() string {
+	return fmt.Sprintf("sealmux %s %s %s\n%s", release(), runtime.Version(), platform(), transport.Suite)
+}
+
+func release() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {

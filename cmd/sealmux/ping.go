@@ -63,8 +63,8 @@ func pingCommand() *cobra.Command {
 		},
 	}
 	d.addFlags(cmd)
-	cmd.Flags().IntVarP(&p.count, "count", "c", 0, "stop after so many `probes`; 0: when interrupted")
-	cmd.Flags().DurationVarP(&p.interval, "interval", "i", time.Second, "`time` from one probe to the next, at least 1ms")
+	cmd.Flags().IntVarP(&p.count, "count", "c", 0, "stop after `COUNT` probes; 0: when interrupted")
+	cmd.Flags().DurationVarP(&p.interval, "interval", "i", time.Second, "`TIME` from one probe to the next, at least 1ms")
 	addJSON(cmd, &asJSON)
 	return cmd
 }

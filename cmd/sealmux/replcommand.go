@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -28,7 +29,7 @@ func replCommands() []replCommandLine {
 		{"call", "METHOD [JSON]", "call a method, as sealmux call does", (*repl).callLine},
 		{"list", "[PREFIX]", "list the server's methods", (*repl).listLine},
 		{"stats", "", "tell about the connection and its round trips", func(r *repl, _ context.Context, _ string) error { return r.printStats() }},
-		{"help", "", "show this", func(r *repl, _ context.Context, _ string) error { return r.print(strings.TrimRight(replHelp(), "\n")) }},
+		{"help", "", "show this", func(r *repl, _ context.Context, _ string) error { return r.help() }},
 		{"quit", "", "leave, as does the line quit", func(*repl, context.Context, string) error { return errQuit }},
 	}
 }
@@ -42,6 +43,12 @@ func replHelp() string {
 	}
 	table.Flush()
 	return text.String()
+}
+
+// help prints that as it stands: it comes from no server, so print is not for it.
+func (r *repl) help() error {
+	_, err := io.WriteString(r.out, replHelp())
+	return err
 }
 
 // indent makes of text what the manual pages' form takes for lines that stand as they are.

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func sendCommand() *cobra.Command {
@@ -39,6 +41,12 @@ func sendCommand() *cobra.Command {
 			return send(cmd.Context(), &d, args[0], args[1:], print, cmd.ErrOrStderr())
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if _, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			return usagef("%v; a message that begins with - goes after --", err)
+		}
+		return usageError{plainFlagError(err)}
+	})
 	d.addFlags(cmd)
 	d.addLegacyFlag(cmd)
 	addJSON(cmd, &asJSON)
