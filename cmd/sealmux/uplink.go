@@ -100,7 +100,8 @@ func (u *uplink) keep(ctx context.Context, h *heldLink) error {
 	}
 }
 
-// redial tries until there is a session, or ctx ends: then it returns none. An identity that was refused is an error.
+// redial tries until there is a session, or ctx ends: then it returns none. An identity that was refused is an error; time may mend all
+// else, as it does a file that cannot be read while there are too many open.
 func (u *uplink) redial(ctx context.Context) (*link, error) {
 	said := ""
 	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
@@ -110,7 +111,7 @@ func (u *uplink) redial(ctx context.Context) (*link, error) {
 			return l, nil
 		case ctx.Err() != nil:
 			return nil, nil
-		case exitCode(err) != exitConnect:
+		case exitCode(err) == exitIdentity:
 			return nil, err
 		}
 		if text := err.Error(); text != said {
