@@ -60,6 +60,7 @@ func (t *terminal) confirm(ctx context.Context, address, file string, key *trans
 	s := newStyle(t.out)
 	fmt.Fprintf(t.out, "The server at %s is not known here. It offers this key:\n  %s\n", s.bold(address), s.bold(key.String()))
 	identityOf(key, "").describe(t.out)
+	dropTyped(t.out) // before there was a question, nothing was an answer to it
 	fmt.Fprintf(t.out, "Its owner sees the same with sealmux keygen -l. If it is another key there, somebody else answers here.\n"+
 		"Connect, and remember the key in %s? (yes, no, or the fingerprint from its owner) ", file)
 	for {
