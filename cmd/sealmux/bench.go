@@ -67,15 +67,7 @@ func benchCommand() *cobra.Command {
 			"  sealmux bench --server-key server/public.pem -r 5000 -d 30s --svg latency.svg 127.0.0.1:7443\n" +
 			"  sealmux bench --server-key server/public.pem --streams 4 -z 65536 127.0.0.1:7443\n" +
 			"  sealmux bench --server-key server/public.pem -c 8 -n 1000 --method kv.Get --data '{\"Key\": \"a\"}' 127.0.0.1:7443",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return usagef("name the server's address, HOST:PORT")
-			case 1:
-				return nil
-			}
-			return usagef("unexpected argument %q; bench takes one address", args[1])
-		},
+		Args: oneAddress("bench takes one address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := d.check(args[0]); err != nil {
 				return err

@@ -64,6 +64,19 @@ func checkAddr(name, addr string) error {
 	return nil
 }
 
+// oneAddress is for commands whose one argument is the server's address; otherwise says what they do not take.
+func oneAddress(otherwise string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return usagef("name the server's address, HOST:PORT")
+		case 1:
+			return nil
+		}
+		return usagef("unexpected argument %q; %s", args[1], otherwise)
+	}
+}
+
 func isFingerprint(name string) bool { return strings.HasPrefix(name, "SHA256:") }
 
 func (d *dialer) config() (*transport.Config, error) {

@@ -31,15 +31,7 @@ func forwardCommand() *cobra.Command {
 			"for it (systemd with Type=notify) is told when it is ready and when it drains.",
 		Example: "  sealmux forward --server-key server/public.pem --key me/private.pem -L 5433:127.0.0.1:5432 db.example.org:7443\n" +
 			"  sealmux forward --server-key SHA256:... --key me/private.pem -L /tmp/.s.PGSQL.5432:127.0.0.1:5432 db.example.org:7443",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return usagef("name the server's address, HOST:PORT")
-			case 1:
-				return nil
-			}
-			return usagef("unexpected argument %q; forward takes one address", args[1])
-		},
+		Args: oneAddress("forward takes one address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := d.check(args[0]); err != nil {
 				return err

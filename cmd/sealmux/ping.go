@@ -34,15 +34,7 @@ func pingCommand() *cobra.Command {
 			"ping -c 1 --timeout 2s tells whether a server is ready. One that keeps its health to itself but answers counts as serving.",
 		Example: "  sealmux ping --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux ping --server-key server/public.pem -c 1 --timeout 2s 127.0.0.1:7443",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return usagef("name the server's address, HOST:PORT")
-			case 1:
-				return nil
-			}
-			return usagef("unexpected argument %q; ping takes one address", args[1])
-		},
+		Args: oneAddress("ping takes one address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := d.check(args[0]); err != nil {
 				return err

@@ -36,15 +36,7 @@ func replCommand() *cobra.Command {
 			"With --legacy it speaks the wire of the Python scripts, to a server that was not moved yet. That is insecure.",
 		Example: "  sealmux repl --server-key server/public.pem 127.0.0.1:7443\n" +
 			"  sealmux repl --server-key server/public.pem 127.0.0.1:7443 < lines.txt",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return usagef("name the server's address, HOST:PORT")
-			case 1:
-				return nil
-			}
-			return usagef("unexpected argument %q; repl reads what to send from its input", args[1])
-		},
+		Args: oneAddress("repl reads what to send from its input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := d.check(args[0]); err != nil {
 				return err
