@@ -32,15 +32,8 @@ type zone struct {
 func newZone(t testing.TB) *zone {
 	t.Helper()
 	z := &zone{records: make(map[string][]dns.RR)}
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, conns := onePort(t)
 	z.addr = packets.LocalAddr().String()
-	conns, err := net.Listen("tcp", z.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var wg sync.WaitGroup
 	t.Cleanup(wg.Wait) // behind the shutdowns
 	for _, s := range []*dns.Server{{PacketConn: packets, Handler: z}, {Listener: conns, Handler: z}} {
@@ -55,6 +48,25 @@ func newZone(t testing.TB) *zone {
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return z
+}
+
+// onePort listens on a free port for both of what DNS uses. One that is free for packets may be taken for connections, by another test or
+// by a client's end: then it draws another.
+func onePort(t testing.TB) (packets net.PacketConn, conns net.Listener) {
+	t.Helper()
+	for try := 0; ; try++ {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conns, err = net.Listen("tcp", packets.LocalAddr().String()); err == nil {
+			return packets, conns
+		}
+		packets.Close()
+		if try == 20 {
+			t.Fatal(err)
+		}
+	}
 }
 
 // set makes records, in the form of zone files, the whole of what there is.
