@@ -104,12 +104,12 @@ func TestOtherData(t *testing.T) {
 			p := pathTo(t, e.addr)
 			client := connect(t, e.addr)
 			s := observe(t, New(connect(t, p.Addr()), "s", quick(t)))
-			for range c.before {
-				if _, err := client.Put(t.Context(), "s/0", `{"Addr":"old:1"}`); err != nil {
+			for i := range c.before {
+				if _, err := client.Put(t.Context(), "s/0", fmt.Sprintf(`{"Addr":"old:%d"}`, i)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			s.await(t, "old:1")
+			s.await(t, fmt.Sprint("old:", c.before-1)) // the last change: its revision is what the watch is at
 			p.lose(true)
 			e.stop()
 			e.wipe(t)
