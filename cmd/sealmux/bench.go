@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/sealmux/sealmux/internal/load"
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
 )
 
@@ -31,14 +33,13 @@ const (
 	defaultWarmUp   = time.Second
 )
 
+// benchOptions are what the flags say: a load without what comes with its sessions, and the rest.
 type benchOptions struct {
-	callers, streams, sessions, bytes int
-	calls                             int64
-	duration, warmUp                  time.Duration
-	rate                              float64
-	method, data                      string
-	asJSON                            bool
-	svg                               string
+	load.Load
+	sessions, bytes int
+	data            string
+	asJSON          bool
+	svg             string
 }
 
 func benchCommand() *cobra.Command {
@@ -80,16 +81,16 @@ func benchCommand() *cobra.Command {
 	}
 	d.addFlags(cmd)
 	flags := cmd.Flags()
-	flags.IntVarP(&o.callers, "callers", "c", closedCallers, fmt.Sprintf("have `CALLERS` calls in flight at once; with --rate at most, and by default %d; with --streams by default %d a stream", openCallers, streamWindow))
-	flags.Int64VarP(&o.calls, "calls", "n", 0, "stop after `CALLS` calls; 0: when the time is over")
-	flags.DurationVarP(&o.duration, "duration", "d", defaultDuration, "begin no more calls after that `TIME`; with -n only if it is given")
-	flags.Float64VarP(&o.rate, "rate", "r", 0, "begin `RATE` calls a second, by the clock; 0: each when the one before has ended")
+	flags.IntVarP(&o.Callers, "callers", "c", closedCallers, fmt.Sprintf("have `CALLERS` calls in flight at once; with --rate at most, and by default %d; with --streams by default %d a stream", openCallers, streamWindow))
+	flags.Int64VarP(&o.Calls, "calls", "n", 0, "stop after `CALLS` calls; 0: when the time is over")
+	flags.DurationVarP(&o.Duration, "duration", "d", defaultDuration, "begin no more calls after that `TIME`; with -n only if it is given")
+	flags.Float64VarP(&o.Rate, "rate", "r", 0, "begin `RATE` calls a second, by the clock; 0: each when the one before has ended")
 	flags.IntVarP(&o.bytes, "bytes", "z", 16, "size of a call's data in `BYTES`; small, so that calls are measured rather than copying")
-	flags.IntVar(&o.streams, "streams", 0, "send messages over `N` streams instead of calls")
+	flags.IntVar(&o.Streams, "streams", 0, "send messages over `N` streams instead of calls")
 	flags.IntVar(&o.sessions, "sessions", 1, "spread the load over `N` sessions")
-	flags.StringVar(&o.method, "method", method, "`NAME` of the method to call")
+	flags.StringVar(&o.Request.Method, "method", method, "`NAME` of the method to call")
 	flags.StringVar(&o.data, "data", "", "what to call it with, as `JSON`, in place of --bytes; sealmux list shows the shapes")
-	flags.DurationVar(&o.warmUp, "warm-up", defaultWarmUp, "`TIME` of the same load before anything is measured")
+	flags.DurationVar(&o.WarmUp, "warm-up", defaultWarmUp, "`TIME` of the same load before anything is measured")
 	flags.StringVar(&o.svg, "svg", "", "draw latency and rate into this `FILE`; one that exists is replaced")
 	addJSON(cmd, &o.asJSON)
 	return cmd
@@ -97,27 +98,27 @@ func benchCommand() *cobra.Command {
 
 // resolve checks the flags, and sets those that were not given and depend on others.
 func (o *benchOptions) resolve(given func(string) bool) error {
-	if !given("duration") && o.calls > 0 {
-		o.duration = 0
+	if !given("duration") && o.Calls > 0 {
+		o.Duration = 0
 	}
-	if !given("warm-up") && o.calls > 0 {
-		o.warmUp = 0
+	if !given("warm-up") && o.Calls > 0 {
+		o.WarmUp = 0
 	}
 	switch {
 	case given("callers"):
-	case o.streams > 0:
-		o.callers = streamWindow * o.streams
-	case o.rate > 0:
-		o.callers = openCallers
+	case o.Streams > 0:
+		o.Callers = streamWindow * o.Streams
+	case o.Rate > 0:
+		o.Callers = openCallers
 	}
 	for _, f := range []struct {
 		name         string
 		n, low, high int64
 	}{
-		{"callers", int64(o.callers), 1, maxCallers},
-		{"streams", int64(o.streams), 0, maxStreams},
+		{"callers", int64(o.Callers), 1, maxCallers},
+		{"streams", int64(o.Streams), 0, maxStreams},
 		{"sessions", int64(o.sessions), 1, maxSessions},
-		{"calls", o.calls, 0, maxCount},
+		{"calls", o.Calls, 0, maxCount},
 		{"bytes", int64(o.bytes), 0, int64(maxBenchBody)},
 	} {
 		if f.n < f.low || f.n > f.high {
@@ -125,28 +126,28 @@ func (o *benchOptions) resolve(given func(string) bool) error {
 		}
 	}
 	if !given("callers") && !given("streams") { // so that --sessions alone means something
-		o.callers = max(o.callers, o.sessions)
+		o.Callers = max(o.Callers, o.sessions)
 	}
 	return o.check(given)
 }
 
 func (o *benchOptions) check(given func(string) bool) error {
 	switch {
-	case !(o.rate >= 0 && o.rate <= maxRate) || o.rate > 0 && o.rate < 0.001:
+	case !(o.Rate >= 0 && o.Rate <= maxRate) || o.Rate > 0 && o.Rate < 0.001:
 		return usagef("--rate must be from 0.001 to %d calls a second, or 0 for a closed loop", maxRate)
-	case o.duration < 0 || o.duration > longest || o.duration == 0 && o.calls == 0:
-		return usagef("--duration must be more than zero and at most %v, such as 30s", longest)
-	case o.warmUp < 0 || o.warmUp > longest:
-		return usagef("--warm-up must be from 0 to %v", longest)
-	case o.callers < o.streams:
-		return usagef("--callers %d leaves some of %d streams without a message; give at least as many callers", o.callers, o.streams)
-	case o.streams > 0 && o.streams < o.sessions:
-		return usagef("--streams %d leaves some of %d sessions idle; give at least as many streams", o.streams, o.sessions)
-	case o.callers < o.sessions:
-		return usagef("--callers %d leaves some of %d sessions idle; give at least as many callers", o.callers, o.sessions)
+	case o.Duration < 0 || o.Duration > load.Longest || o.Duration == 0 && o.Calls == 0:
+		return usagef("--duration must be more than zero and at most %v, such as 30s", load.Longest)
+	case o.WarmUp < 0 || o.WarmUp > load.Longest:
+		return usagef("--warm-up must be from 0 to %v", load.Longest)
+	case o.Callers < o.Streams:
+		return usagef("--callers %d leaves some of %d streams without a message; give at least as many callers", o.Callers, o.Streams)
+	case o.Streams > 0 && o.Streams < o.sessions:
+		return usagef("--streams %d leaves some of %d sessions idle; give at least as many streams", o.Streams, o.sessions)
+	case o.Callers < o.sessions:
+		return usagef("--callers %d leaves some of %d sessions idle; give at least as many callers", o.Callers, o.sessions)
 	case given("bytes") && given("data"):
 		return usagef("--bytes and --data exclude each other; give one")
-	case o.method == "":
+	case o.Request.Method == "":
 		return usagef("name a method with --method; sealmux list shows those of a server")
 	}
 	return nil
@@ -174,24 +175,14 @@ func bench(ctx context.Context, d *dialer, o *benchOptions, addr string, out, er
 		links = append(links, l)
 	}
 	took := time.Since(begin)
-	l, err := o.load(ctx, links)
-	if err != nil {
+	if err := o.prepare(ctx, links); err != nil {
 		return err
 	}
-	var free func()
-	l.nap, free = newNap()
-	defer free()
-	r := &report{options: o, addr: addr, fingerprint: links[0].session.Peer().Fingerprint().String(), handshakes: took, body: len(l.request.Body)}
-	if !o.asJSON {
-		if err := r.header(out); err != nil {
-			return err
-		}
-	}
-	r.run = measure(ctx, o, l, errOut)
-	if err := r.print(out); err != nil {
+	r := &load.Report{Load: &o.Load, Call: o.call(), Addr: addr, Fingerprint: links[0].session.Peer().Fingerprint().String(), Handshakes: took}
+	if err := o.run(ctx, r, out, errOut); err != nil {
 		return err
 	}
-	verdict, unsaved := o.verdict(r.run, links), picture.save(r)
+	verdict, unsaved := o.verdict(r.Run, links), picture.save(r.SVG())
 	switch {
 	case unsaved == nil:
 		return verdict
@@ -201,45 +192,68 @@ func bench(ctx context.Context, d *dialer, o *benchOptions, addr string, out, er
 	return fmt.Errorf("%w; %v", verdict, unsaved)
 }
 
-// load makes the calls' message, and opens what every session needs before its first call.
-func (o *benchOptions) load(ctx context.Context, links []*link) (*load, error) {
+// run says what it will do, does it, and prints what came of it.
+func (o *benchOptions) run(ctx context.Context, r *load.Report, out, errOut io.Writer) error {
+	s := newStyle(out)
+	style := load.Style{Bold: s.bold, Dim: s.dim, Red: s.red, Yellow: s.yellow}
+	if !o.asJSON {
+		if _, err := io.WriteString(out, r.Header(style)); err != nil {
+			return err
+		}
+	}
+	var progress io.Writer
+	if isTerminal(errOut) {
+		progress = errOut
+	}
+	r.Run = o.Measure(ctx, progress)
+	if o.asJSON {
+		return printJSON(out, r.JSON())
+	}
+	_, err := io.WriteString(out, r.Text(style))
+	return err
+}
+
+// prepare completes the load with what only the server's sessions tell: the calls' message, and that each of them answers.
+func (o *benchOptions) prepare(ctx context.Context, links []*link) error {
 	body, err := o.message(ctx, links[0])
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l := &load{
-		request: rpc.Request{Method: o.method, Body: body},
-		callers: o.callers, streams: o.streams, rate: o.rate, timeout: links[0].timeout,
-	}
+	o.Request.Body, o.Timeout = body, links[0].timeout
+	o.Clean = func(text string) string { return oneLine(errors.New(plain(errors.New(text)))) }
 	for _, link := range links {
 		bounded, cancel := context.WithTimeout(ctx, link.timeout)
 		_, err := rpc.Health.Call(bounded, link.client, "")
 		cancel()
 		if errors.Is(err, rpc.Unavailable) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil { // else it answers, whatever it thinks of that
-			return nil, link.callError(ctx, err)
+			return link.callError(ctx, err)
 		}
-		l.clients = append(l.clients, link.client)
+		o.Clients = append(o.Clients, link.client)
 	}
-	return l, nil
+	return nil
+}
+
+// call is each call in words.
+func (o *benchOptions) call() string {
+	size := termtext.Plural(int64(o.bytes), "byte") + " of data"
+	if o.data != "" {
+		size = termtext.Plural(int64(len(o.Request.Body)), "byte") // as it is encoded
+	}
+	return oneLine(errors.New(o.Request.Method)) + ", " + size
 }
 
 // message is what each call carries: the JSON in the shape that the method has, or so many bytes.
 func (o *benchOptions) message(ctx context.Context, l *link) (rpc.Raw, error) {
-	described, err := l.methods(ctx, o.method)
+	described, err := l.methods(ctx, o.Request.Method)
 	if errors.Is(err, errHidden) {
 		described, err = &rpc.Description{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	m, err := find(described, o.method)
-	if err != nil {
-		return nil, err
-	}
-	if known := len(described.Methods) > 0 && described.Methods[0].Name == o.method; known {
-		if want := map[bool]string{false: "unary", true: "bidi"}[o.streams > 0]; m.Form != want {
-			return nil, fmt.Errorf("%s is of the form %s; bench calls unary methods, and with --streams bidi ones", o.method, m.Form)
-		}
+	m, told := find(described, o.Request.Method)
+	if want := map[bool]string{false: "unary", true: "bidi"}[o.Streams > 0]; told && m.Form != want {
+		return nil, fmt.Errorf("%s is of the form %s; bench calls unary methods, and with --streams bidi ones", o.Request.Method, m.Form)
 	}
 	if o.data != "" {
 		return fromJSON(described, m.Request, []byte(o.data))
@@ -258,48 +272,29 @@ func (o *benchOptions) message(ctx context.Context, l *link) (rpc.Raw, error) {
 	return msgpack.Marshal(data)
 }
 
-// measure warms up, and then measures.
-func measure(ctx context.Context, o *benchOptions, l *load, errOut io.Writer) *benchRun {
-	if o.warmUp > 0 {
-		warm := newBenchRun(l, 0, o.warmUp)
-		done := showProgress(warm, errOut, "warming up")
-		warm.do(ctx)
-		done()
-		if t := warm.record.total; ctx.Err() != nil || warm.lost.Load() > 0 || t.answered == 0 && t.failed > 0 {
-			warm.cold = true
-			return warm
-		}
-	}
-	r := newBenchRun(l, o.calls, o.duration)
-	done := showProgress(r, errOut, "measuring")
-	defer done()
-	r.do(ctx)
-	return r
-}
-
 // verdict is the error that the run ends with, if any.
-func (o *benchOptions) verdict(r *benchRun, links []*link) error {
-	t := r.record.total
-	if i := r.lost.Load(); i > 0 {
-		l := links[i-1]
+func (o *benchOptions) verdict(r *load.Run, links []*link) error {
+	if i, lost := r.Lost(); lost {
+		l := links[i]
 		if l.session.Err() == nil {
 			return l.callError(context.Background(), rpc.ErrDraining)
 		}
 		return l.ended()
 	}
+	method, answered, failed := o.Request.Method, r.Answered(), r.Failed()
 	switch {
-	case t.failed > 0 && t.answered == 0 && t.failures[failure{rpc.Unimplemented, rpc.NotExecuted}] != nil:
-		return fmt.Errorf("the server at %s has no method %s of that form; name another with --method; sealmux list shows those it has", links[0].addr, o.method)
-	case t.failed > 0 && t.answered == 0 && o.data == "" && t.failures[failure{rpc.InvalidArgument, rpc.NotExecuted}] != nil:
-		return fmt.Errorf("every call of %s failed; see why above, and give the request with --data; sealmux list shows its shape", o.method)
-	case t.failed > 0 && t.answered == 0:
-		return fmt.Errorf("every call of %s failed; see why above", o.method)
-	case t.failed > 0:
-		return fmt.Errorf("%d of %d calls failed; see why above", t.failed, t.failed+t.answered)
-	case t.answered == 0 || r.cold:
+	case failed > 0 && answered == 0 && r.FailedWith(rpc.Unimplemented, rpc.NotExecuted):
+		return fmt.Errorf("the server at %s has no method %s of that form; name another with --method; sealmux list shows those it has", links[0].addr, method)
+	case failed > 0 && answered == 0 && o.data == "" && r.FailedWith(rpc.InvalidArgument, rpc.NotExecuted):
+		return fmt.Errorf("every call of %s failed; see why above, and give the request with --data; sealmux list shows its shape", method)
+	case failed > 0 && answered == 0:
+		return fmt.Errorf("every call of %s failed; see why above", method)
+	case failed > 0:
+		return fmt.Errorf("%d of %d calls failed; see why above", failed, failed+answered)
+	case answered == 0 || r.WarmUpOnly():
 		return errInterrupted
-	case !r.broken && r.notBegun() > 0:
-		return fmt.Errorf("%s of the schedule did not begin; ask for a lower --rate, or allow more --callers", plural(r.notBegun(), "call"))
+	case !r.Interrupted() && r.NotBegun() > 0:
+		return fmt.Errorf("%s of the schedule did not begin; ask for a lower --rate, or allow more --callers", termtext.Plural(r.NotBegun(), "call"))
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ func TestBenchMethods(t *testing.T) {
 			if calls.Add(1)%2 == 0 {
 				return "", rpc.Errorf(rpc.Aborted, "odd")
 			}
+		case "rude":
+			return "", rpc.Errorf(rpc.Aborted, "rpc: \x1b[31modd\nline")
 		case "drain":
 			select {
 			case gone <- struct{}{}:
@@ -86,6 +88,8 @@ func TestBenchMethods(t *testing.T) {
 	says(out, "; 1,000 failed\n")
 	says(out, "Aborted, executed: odd\n")
 	says(errOut, "sealmux: 1000 of 2000 calls failed; see why above\n")
+	out, _ = bench(exitFailed, "-n", "1", "-c", "1", "--method", "kv.Get", "--data", `{"Key": "rude"}`)
+	says(out, "Aborted, executed:  [31modd line\n") // nothing for the terminal to obey
 	for _, c := range []struct {
 		args []string
 		want string

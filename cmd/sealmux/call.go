@@ -187,10 +187,7 @@ func (l *link) call(ctx context.Context, name string, source io.Reader, out io.W
 		return err
 	}
 	c := caller{link: l, types: described, out: out}
-	c.method, err = find(described, name)
-	if err != nil {
-		return err
-	}
+	c.method, _ = find(described, name)
 	switch c.method.Form {
 	case "unary", "server stream":
 		text, err := io.ReadAll(io.LimitReader(source, maxInput+1))
@@ -214,16 +211,17 @@ func (l *link) call(ctx context.Context, name string, source io.Reader, out io.W
 	return fmt.Errorf("%s is a connection, not a method to call with JSON", name)
 }
 
-// find returns the method of that name. A server on which nothing is registered answers any, with an echo.
-func find(d *rpc.Description, name string) (rpc.MethodInfo, error) {
+// find returns the method of that name, and whether the server told of it. A server on which nothing is registered tells of none, and
+// answers any with an echo.
+func find(d *rpc.Description, name string) (m rpc.MethodInfo, told bool) {
 	for _, m := range d.Methods {
 		if m.Name == name {
-			return m, nil
+			return m, true
 		}
 	}
 	d.Types = append(d.Types, rpc.Shape{Kind: "any"})
 	any := len(d.Types) - 1
-	return rpc.MethodInfo{Name: name, Form: "unary", Request: any, Reply: any}, nil
+	return rpc.MethodInfo{Name: name, Form: "unary", Request: any, Reply: any}, false
 }
 
 // openInput returns the JSON that an argument names.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
 // pingStats are what ping says at the end.
@@ -64,7 +66,7 @@ type pingText struct {
 }
 
 func (t pingText) session(fingerprint string, took time.Duration) error {
-	_, err := fmt.Fprintf(t.out, "ping %s key %s: session in %s\n", t.style.bold(t.addr), fingerprint, milliseconds(took))
+	_, err := fmt.Fprintf(t.out, "ping %s key %s: session in %s ms\n", t.style.bold(t.addr), fingerprint, termtext.Milliseconds(took))
 	return err
 }
 
@@ -76,7 +78,7 @@ func (t pingText) reply(seq int, took time.Duration, state pingState) error {
 	case state.text != "serving":
 		note = " " + t.style.dim("("+state.text+")")
 	}
-	_, err := fmt.Fprintf(t.out, "reply from %s: seq=%d time=%s%s\n", t.addr, seq, milliseconds(took), note)
+	_, err := fmt.Fprintf(t.out, "reply from %s: seq=%d time=%s ms%s\n", t.addr, seq, termtext.Milliseconds(took), note)
 	return err
 }
 
@@ -90,25 +92,9 @@ func (t pingText) summary(s *pingStats, took time.Duration) error {
 		t.addr, s.sent, s.received, s.lost(), took.Milliseconds())
 	if err == nil && s.received > 0 {
 		_, err = fmt.Fprintf(t.out, "round trip min/avg/max/mdev = %s/%s/%s/%s ms\n",
-			threeDigits(s.min), threeDigits(s.average()), threeDigits(s.max), threeDigits(s.mdev()))
+			termtext.Milliseconds(s.min), termtext.Milliseconds(s.average()), termtext.Milliseconds(s.max), termtext.Milliseconds(s.mdev()))
 	}
 	return err
-}
-
-func milliseconds(d time.Duration) string { return threeDigits(d) + " ms" }
-
-// threeDigits is d in milliseconds, with three digits or to the millisecond.
-func threeDigits(d time.Duration) string {
-	ms := float64(d) / 1e6
-	switch {
-	case ms < 1:
-		return fmt.Sprintf("%.3f", ms)
-	case ms < 10:
-		return fmt.Sprintf("%.2f", ms)
-	case ms < 100:
-		return fmt.Sprintf("%.1f", ms)
-	}
-	return fmt.Sprintf("%.0f", ms)
 }
 
 type pingJSON struct {
@@ -116,16 +102,13 @@ type pingJSON struct {
 	addr string
 }
 
-// inMS is d in milliseconds, to the microsecond.
-func inMS(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
-
 func (j pingJSON) session(fingerprint string, took time.Duration) error {
 	return printJSON(j.out, struct {
 		Event       string  `json:"event"`
 		Addr        string  `json:"addr"`
 		Fingerprint string  `json:"fingerprint"`
 		Took        float64 `json:"handshake_ms"`
-	}{"session", j.addr, fingerprint, inMS(took)})
+	}{"session", j.addr, fingerprint, termtext.InMilliseconds(took)})
 }
 
 func (j pingJSON) reply(seq int, took time.Duration, state pingState) error {
@@ -135,7 +118,7 @@ func (j pingJSON) reply(seq int, took time.Duration, state pingState) error {
 		Took   float64 `json:"time_ms"`
 		Serves bool    `json:"serves"`
 		Status string  `json:"status"`
-	}{"reply", seq, inMS(took), state.serves, state.text})
+	}{"reply", seq, termtext.InMilliseconds(took), state.serves, state.text})
 }
 
 func (j pingJSON) lost(seq int, why error) error {
@@ -155,7 +138,7 @@ func (j pingJSON) summary(s *pingStats, took time.Duration) error {
 	}
 	var trip *times
 	if s.received > 0 {
-		trip = &times{inMS(s.min), inMS(s.average()), inMS(s.max), inMS(s.mdev())}
+		trip = &times{termtext.InMilliseconds(s.min), termtext.InMilliseconds(s.average()), termtext.InMilliseconds(s.max), termtext.InMilliseconds(s.mdev())}
 	}
 	return printJSON(j.out, struct {
 		Event    string  `json:"event"`
@@ -165,5 +148,5 @@ func (j pingJSON) summary(s *pingStats, took time.Duration) error {
 		Lost     float64 `json:"lost_percent"`
 		Took     float64 `json:"time_ms"`
 		Trip     *times  `json:"round_trip_ms,omitempty"`
-	}{"summary", j.addr, s.sent, s.received, math.Round(s.lost()*10) / 10, inMS(took), trip})
+	}{"summary", j.addr, s.sent, s.received, math.Round(s.lost()*10) / 10, termtext.InMilliseconds(took), trip})
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import "time"
 
@@ -8,13 +8,13 @@ const napping = 1500 * time.Microsecond
 
 // pace hands the calls of the schedule to whoever is free, each when its time has come. If nobody is it waits, and goes on from there:
 // what is late keeps its place in the schedule. Those that nobody took by the end do not begin.
-func (r *benchRun) pace() {
+func (r *Run) pace() {
 	defer close(r.dues)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for k := int64(0); r.calls == 0 || k < r.calls; k++ {
+	for k := int64(0); r.load.Calls == 0 || k < r.load.Calls; k++ {
 		due := r.due(k)
-		if r.duration > 0 && due >= r.duration || !r.sleep(timer, due) {
+		if r.load.Duration > 0 && due >= r.load.Duration || !r.sleep(timer, due) {
 			return
 		}
 		select {
@@ -30,7 +30,7 @@ func (r *benchRun) pace() {
 }
 
 // sleep waits until due, and reports whether the run has not been stopped.
-func (r *benchRun) sleep(timer *time.Timer, due time.Duration) bool {
+func (r *Run) sleep(timer *time.Timer, due time.Duration) bool {
 	wait := due - time.Since(r.begin)
 	if r.nap != nil {
 		wait -= napping
@@ -54,22 +54,22 @@ func (r *benchRun) sleep(timer *time.Timer, due time.Duration) bool {
 }
 
 // due is when call k of the schedule is to begin.
-func (r *benchRun) due(k int64) time.Duration {
-	return time.Duration(float64(k) / r.rate * float64(time.Second))
+func (r *Run) due(k int64) time.Duration {
+	return time.Duration(float64(k) / r.load.Rate * float64(time.Second))
 }
 
-// notBegun is how many calls of the schedule did not begin by its end, for all callers were busy.
-func (r *benchRun) notBegun() int64 {
-	if r.rate == 0 {
+// NotBegun is how many calls of the schedule did not begin by its end, for all callers were busy. In a closed loop it is 0.
+func (r *Run) NotBegun() int64 {
+	if r.load.Rate == 0 {
 		return 0
 	}
 	t := r.record.total
-	scheduled := int64(r.opened.Seconds()*r.rate) + 1
+	scheduled := int64(r.opened.Seconds()*r.load.Rate) + 1
 	if r.due(scheduled-1) >= r.opened { // the first one that is not
 		scheduled--
 	}
-	if r.calls > 0 {
-		scheduled = min(scheduled, r.calls)
+	if r.load.Calls > 0 {
+		scheduled = min(scheduled, r.load.Calls)
 	}
 	return max(scheduled-t.answered-t.failed-t.abandoned, 0)
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"cmp"
@@ -15,9 +15,8 @@ import (
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// What the histograms hold: from 1 ns to a day, with three digits; how late calls began, with two. A day is the longest run.
+// The digits of what the histograms hold, from 1 ns to Longest: latencies, and how late calls began.
 const (
-	longest       = 24 * time.Hour
 	latencyDigits = 3
 	lateDigits    = 2
 )
@@ -77,8 +76,8 @@ type tally struct {
 
 func newTally() *tally {
 	return &tally{
-		latency:  hdrhistogram.New(1, int64(longest), latencyDigits),
-		late:     hdrhistogram.New(1, int64(longest), lateDigits),
+		latency:  hdrhistogram.New(1, int64(Longest), latencyDigits),
+		late:     hdrhistogram.New(1, int64(Longest), lateDigits),
 		failures: make(failures),
 	}
 }
@@ -97,8 +96,8 @@ func (t *tally) took(latency, late time.Duration) {
 	}
 	t.min, t.max = min(t.min, latency), max(t.max, latency)
 	t.sum += float64(latency)
-	t.latency.RecordValue(int64(min(latency, longest))) // cannot fail in these bounds
-	t.late.RecordValue(int64(min(max(late, 0), longest)))
+	t.latency.RecordValue(int64(min(latency, Longest))) // cannot fail in these bounds
+	t.late.RecordValue(int64(min(max(late, 0), Longest)))
 }
 
 // add adds another tally to this one.
@@ -131,6 +130,8 @@ func (t *tally) at(percentile float64) time.Duration {
 
 // A shard is the tally of some callers since it was last collected. Callers do not share one lock.
 type shard struct {
+	clean func(string) string // Load.Clean
+
 	mu sync.Mutex // protects all below
 	*tally
 	_ [64]byte // keeps the next shard out of this one's cache line
@@ -158,21 +159,23 @@ func (s *shard) fail(err error, expired bool, latency, late time.Duration) {
 	s.failed++
 	text := ""
 	if s.failures[kind] == nil {
-		text = failureText(err, expired)
+		text = s.text(err, expired)
 	}
 	s.failures.add(kind, 1, text)
 }
 
-// failureText is what an error says beside its kind, on one line.
-func failureText(err error, expired bool) string {
+// text is what an error says beside its kind, on one line.
+func (s *shard) text(err error, expired bool) string {
 	if expired {
 		return "no reply within --timeout"
 	}
-	text := plain(err)
+	text := err.Error()
 	if e, ok := errors.AsType[*rpc.Error](err); ok && e.Message != "" {
-		text = plain(errors.New(e.Message))
+		text = e.Message
 	}
-	text = oneLine(errors.New(text))
+	if s.clean != nil {
+		text = s.clean(text)
+	}
 	return strings.ToValidUTF8(text[:min(len(text), maxSampleText)], "")
 }
 
@@ -192,10 +195,10 @@ type recorder struct {
 	course course
 }
 
-func newRecorder(shards int, width time.Duration) *recorder {
+func newRecorder(shards int, width time.Duration, clean func(string) string) *recorder {
 	r := &recorder{spare: newTally(), total: newTally(), course: course{width: width}}
 	for range shards {
-		r.shards = append(r.shards, &shard{tally: newTally()})
+		r.shards = append(r.shards, &shard{clean: clean, tally: newTally()})
 	}
 	return r
 }

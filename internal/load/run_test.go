@@ -1,22 +1,26 @@
-package main
+package load
 
 import (
 	"context"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
+	"go.uber.org/goleak"
 
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// A benchServer serves a load over sessions in memory.
-type benchServer struct {
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A testServer serves a load over sessions in memory.
+type testServer struct {
 	*rpc.Server
 	clients []*rpc.Client
 	served  []chan struct{}
@@ -24,13 +28,13 @@ type benchServer struct {
 	calls   atomic.Int64
 }
 
-// newBenchServer starts a server with so many sessions whose handler takes as long as takes says, of a call that comes at that time.
-func newBenchServer(t *testing.T, sessions int, takes func(at time.Duration) (time.Duration, error)) *benchServer {
-	s := &benchServer{Server: rpc.NewServer(rpc.Options{}), begin: time.Now()}
+// newTestServer starts a server with so many sessions whose handler takes as long as takes says, of a call that comes at that time.
+func newTestServer(t *testing.T, sessions int, takes func(at time.Duration) (time.Duration, error)) *testServer {
+	s := &testServer{Server: rpc.NewServer(rpc.Options{}), begin: time.Now()}
 	s.HandleRaw("echo", func(ctx context.Context, req *rpc.Request) (*rpc.Response, error) {
 		s.calls.Add(1)
 		wait, err := takes(time.Since(s.begin))
-		if wakeAt(ctx, time.Now().Add(wait)); err != nil {
+		if pause(ctx, wait); err != nil {
 			return nil, err
 		}
 		return rpc.Echo(ctx, req)
@@ -44,7 +48,16 @@ func newBenchServer(t *testing.T, sessions int, takes func(at time.Duration) (ti
 	return s
 }
 
-func (s *benchServer) stop() {
+// pause waits, and reports whether ctx has not ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+func (s *testServer) stop() {
 	for i, c := range s.clients {
 		c.Close()
 		<-s.served[i]
@@ -52,9 +65,15 @@ func (s *benchServer) stop() {
 	s.Close()
 }
 
-func (s *benchServer) load(callers int, rate float64) *load {
+func (s *testServer) load(callers int, rate float64) *Load {
 	body, _ := msgpack.Marshal(make([]byte, 16))
-	return &load{clients: s.clients, request: rpc.Request{Method: "echo", Body: body}, callers: callers, rate: rate, timeout: 5 * time.Second}
+	return &Load{Clients: s.clients, Request: rpc.Request{Method: "echo", Body: body}, Callers: callers, Rate: rate, Timeout: 5 * time.Second}
+}
+
+// runOf is a run of a load that ends after so many calls or so long.
+func runOf(l *Load, calls int64, duration time.Duration) *Run {
+	l.Calls, l.Duration = calls, duration
+	return newRun(l)
 }
 
 // stall is a server that answers in service, but nothing that comes in its third second before that is over.
@@ -103,17 +122,16 @@ func TestOpenLoopShowsAStall(t *testing.T) {
 }
 
 func openLoopShowsAStall(t *testing.T, nap func(time.Duration)) {
-	s := newBenchServer(t, 2, stall(time.Millisecond))
+	s := newTestServer(t, 2, stall(time.Millisecond))
 	defer s.stop()
-	l := s.load(200, 100)
-	l.nap = nap
-	r := newBenchRun(l, 0, 10*time.Second)
+	r := runOf(s.load(200, 100), 0, 10*time.Second)
+	r.nap = nap
 	r.do(t.Context())
 	// 900 calls take 1 ms. The 100 from 2 s on take 1 s, 990 ms, ..., 10 ms.
 	got := r.record.total
 	exactly(t, "answered", got.answered, 1000)
 	exactly(t, "failed", got.failed, 0)
-	exactly(t, "not begun", r.notBegun(), 0)
+	exactly(t, "not begun", r.NotBegun(), 0)
 	exactly(t, "min", got.min, time.Millisecond)
 	exactly(t, "max", got.max, time.Second)
 	exactly(t, "mean", got.mean(), (900*time.Millisecond+50_500*time.Millisecond)/1000)
@@ -131,9 +149,9 @@ func openLoopShowsAStall(t *testing.T, nap func(time.Duration)) {
 // TestClosedLoopOmits is what the open loop is for: the same stall is one call of a closed loop, and its p99 does not show it.
 func TestClosedLoopOmits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 1, stall(9*time.Millisecond)) // no call begins just when the run or the stall does
+		s := newTestServer(t, 1, stall(9*time.Millisecond)) // no call begins just when the run or the stall does
 		defer s.stop()
-		r := newBenchRun(s.load(1, 0), 0, 10*time.Second)
+		r := runOf(s.load(1, 0), 0, 10*time.Second)
 		r.do(t.Context())
 		// Calls begin at 0, 9, ... 1998 ms, the stalled one at 2007, then from 3000 ms on to 9993.
 		got := r.record.total
@@ -148,9 +166,9 @@ func TestClosedLoopOmits(t *testing.T) {
 func TestOpenLoopWaitsForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		takes := stall(3 * time.Millisecond)
-		s := newBenchServer(t, 1, takes)
+		s := newTestServer(t, 1, takes)
 		defer s.stop()
-		r := newBenchRun(s.load(1, 100), 0, 10*time.Second)
+		r := runOf(s.load(1, 100), 0, 10*time.Second)
 		r.do(t.Context())
 		var latencies, late []time.Duration
 		var free, sum time.Duration
@@ -180,12 +198,12 @@ func TestOpenLoopWaitsForItsTurn(t *testing.T) {
 // TestOpenLoopSaysWhatDidNotBegin: calls that the schedule had and nobody made are not silently left out.
 func TestOpenLoopSaysWhatDidNotBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 1, func(time.Duration) (time.Duration, error) { return 95 * time.Millisecond, nil })
+		s := newTestServer(t, 1, func(time.Duration) (time.Duration, error) { return 95 * time.Millisecond, nil })
 		defer s.stop()
-		r := newBenchRun(s.load(1, 100), 0, time.Second)
+		r := runOf(s.load(1, 100), 0, time.Second)
 		r.do(t.Context())
 		exactly(t, "answered", r.record.total.answered, 11) // from 0, 95, ... 950 ms
-		exactly(t, "not begun", r.notBegun(), 89)
+		exactly(t, "not begun", r.NotBegun(), 89)
 		exactly(t, "max", r.record.total.max, 1045*time.Millisecond-100*time.Millisecond)
 	})
 }
@@ -194,13 +212,13 @@ func TestOpenLoopSaysWhatDidNotBegin(t *testing.T) {
 func TestCalls(t *testing.T) {
 	for _, rate := range []float64{0, 500} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newBenchServer(t, 3, func(time.Duration) (time.Duration, error) { return 10 * time.Millisecond, nil })
+			s := newTestServer(t, 3, func(time.Duration) (time.Duration, error) { return 10 * time.Millisecond, nil })
 			defer s.stop()
-			r := newBenchRun(s.load(7, rate), 100, 0)
+			r := runOf(s.load(7, rate), 100, 0)
 			r.do(t.Context())
 			exactly(t, "answered", r.record.total.answered, 100)
 			exactly(t, "at the server", s.calls.Load(), 100)
-			exactly(t, "not begun", r.notBegun(), 0)
+			exactly(t, "not begun", r.NotBegun(), 0)
 			want := 150 * time.Millisecond // 14 rounds of 7, and one of 2
 			if rate > 0 {
 				want = 208 * time.Millisecond // the last is due at 198 ms
@@ -213,14 +231,14 @@ func TestCalls(t *testing.T) {
 // TestTimeouts: a call without a reply has failed, counts with its time, and harms none of the next ones of its caller.
 func TestTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 1, func(at time.Duration) (time.Duration, error) {
+		s := newTestServer(t, 1, func(at time.Duration) (time.Duration, error) {
 			if at >= time.Second && at < 2*time.Second {
 				return time.Hour, nil
 			}
 			return 30 * time.Millisecond, nil
 		})
 		defer s.stop()
-		r := newBenchRun(s.load(3, 0), 0, 10*time.Second)
+		r := runOf(s.load(3, 0), 0, 10*time.Second)
 		r.do(t.Context())
 		got := r.record.total
 		exactly(t, "failed", got.failed, 3)
@@ -228,7 +246,7 @@ func TestTimeouts(t *testing.T) {
 			t.Errorf("failures %+v", got.failures)
 		}
 		if got.max < 5*time.Second || got.max > 5250*time.Millisecond { // within a twentieth
-			t.Errorf("the longest took %v, want --timeout", got.max)
+			t.Errorf("the Longest took %v, want --timeout", got.max)
 		}
 		exactly(t, "latencies", got.latency.TotalCount(), got.answered+3)
 		if got.answered < 300 { // 1 s and 4 s of calls
@@ -237,20 +255,20 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// TestBenchInterrupted: what was measured until then stays, and what was in flight is no failure.
-func TestBenchInterrupted(t *testing.T) {
+// TestInterrupted: what was measured until then stays, and what was in flight is no failure.
+func TestInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 1, func(time.Duration) (time.Duration, error) { return 400 * time.Millisecond, nil })
+		s := newTestServer(t, 1, func(time.Duration) (time.Duration, error) { return 400 * time.Millisecond, nil })
 		defer s.stop()
 		for _, rate := range []float64{0, 1} { // in flight; asleep until the next is due
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(1500*time.Millisecond, cancel)
-			r := newBenchRun(s.load(4, rate), 0, time.Hour)
+			r := runOf(s.load(4, rate), 0, time.Hour)
 			r.do(ctx)
 			cancel()
 			exactly(t, "took", r.took, 1500*time.Millisecond)
 			exactly(t, "failed", r.record.total.failed, 0)
-			exactly(t, "not begun", r.notBegun(), 0)
+			exactly(t, "not begun", r.NotBegun(), 0)
 			if rate == 0 {
 				exactly(t, "answered", r.record.total.answered, 12)
 				exactly(t, "abandoned", r.record.total.abandoned, 4)
@@ -261,18 +279,18 @@ func TestBenchInterrupted(t *testing.T) {
 	})
 }
 
-// TestBenchEndsWithItsSession, in whatever way that ends, and says which it was.
-func TestBenchEndsWithItsSession(t *testing.T) {
-	for name, end := range map[string]func(s *benchServer){
-		"cut":   func(s *benchServer) { s.clients[1].Close() },
-		"drain": func(s *benchServer) { s.Shutdown(context.Background()) },
+// TestEndsWithItsSession, in whatever way that ends, and says which it was.
+func TestEndsWithItsSession(t *testing.T) {
+	for name, end := range map[string]func(s *testServer){
+		"cut":   func(s *testServer) { s.clients[1].Close() },
+		"drain": func(s *testServer) { s.Shutdown(context.Background()) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newBenchServer(t, 2, func(time.Duration) (time.Duration, error) { return 100 * time.Millisecond, nil })
+			s := newTestServer(t, 2, func(time.Duration) (time.Duration, error) { return 100 * time.Millisecond, nil })
 			defer s.stop()
 			ended := make(chan struct{})
 			time.AfterFunc(1050*time.Millisecond, func() { defer close(ended); end(s) })
-			r := newBenchRun(s.load(2, 0), 0, time.Hour)
+			r := runOf(s.load(2, 0), 0, time.Hour)
 			r.do(t.Context())
 			<-ended
 			lost := r.lost.Load()
@@ -286,8 +304,8 @@ func TestBenchEndsWithItsSession(t *testing.T) {
 	}
 }
 
-// TestBenchGivesUp when the first second has nothing but errors, but not with -n, nor if one call succeeds.
-func TestBenchGivesUp(t *testing.T) {
+// TestGivesUp when the first second has nothing but errors, but not with -n, nor if one call succeeds.
+func TestGivesUp(t *testing.T) {
 	for _, c := range []struct {
 		good  time.Duration // calls that come before succeed
 		calls int64
@@ -298,7 +316,7 @@ func TestBenchGivesUp(t *testing.T) {
 		{0, 250, 2500 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newBenchServer(t, 1, func(at time.Duration) (time.Duration, error) {
+			s := newTestServer(t, 1, func(at time.Duration) (time.Duration, error) {
 				if at < c.good {
 					return 10 * time.Millisecond, nil
 				}
@@ -309,7 +327,9 @@ func TestBenchGivesUp(t *testing.T) {
 			if c.calls > 0 {
 				duration = 0
 			}
-			r := newBenchRun(s.load(1, 0), c.calls, duration)
+			l := s.load(1, 0)
+			l.Clean = func(text string) string { return strings.ReplaceAll(text, "\x1b", " ") }
+			r := runOf(l, c.calls, duration)
 			r.do(t.Context())
 			if r.noHope != (c.good == 0 && c.calls == 0) || (r.took-c.took).Abs() > 10*time.Millisecond {
 				t.Errorf("%+v: given up: %v, after %v", c, r.noHope, r.took)
@@ -324,12 +344,12 @@ func TestBenchGivesUp(t *testing.T) {
 
 // TestTallyMerges: many shards that are collected again and again say what one would.
 func TestTallyMerges(t *testing.T) {
-	r, one := newRecorder(7, time.Second), newTally()
+	r, one := newRecorder(7, time.Second, nil), newTally()
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 20_000 {
 		took := time.Duration(random.ExpFloat64() * 1e6)
 		if i == 777 {
-			took = 2 * longest // beyond what the histogram holds
+			took = 2 * Longest // beyond what the histogram holds
 		}
 		one.took(took, took/3)
 		r.shards[random.IntN(7)].ok(took, took/3, 2, 3)
@@ -343,7 +363,7 @@ func TestTallyMerges(t *testing.T) {
 	exactly(t, "sent", got.sent, 40_000)
 	exactly(t, "received", got.received, 60_000)
 	exactly(t, "min", got.min, one.min)
-	exactly(t, "max", got.max, 2*longest)
+	exactly(t, "max", got.max, 2*Longest)
 	within(t, "mean", got.mean(), one.mean())
 	if !got.latency.Equals(one.latency) || !got.late.Equals(one.late) {
 		t.Error("the merged histograms are not the one of all values")
@@ -380,7 +400,7 @@ func TestCourseEnds(t *testing.T) {
 
 // TestRecorderIsBounded, whatever the server answers and however long it takes.
 func TestRecorderIsBounded(t *testing.T) {
-	r := newRecorder(2, collectEvery)
+	r := newRecorder(2, collectEvery, nil)
 	for i := range 10_000 {
 		r.shards[i%2].fail(rpc.Errorf(rpc.Code(i), "%01000d", i), false, 0, 0)
 		if i%100 == 0 {
@@ -408,7 +428,7 @@ func TestRecorderIsBounded(t *testing.T) {
 
 // TestMeasuringAllocatesNothing for a call.
 func TestMeasuringAllocatesNothing(t *testing.T) {
-	r := newBenchRun(&load{callers: 1, timeout: time.Hour}, 0, time.Hour)
+	r := runOf(&Load{Callers: 1, Timeout: time.Hour}, 0, time.Hour)
 	r.begin = time.Now()
 	var w watched
 	w.renew(t.Context())

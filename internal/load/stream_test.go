@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -11,10 +11,10 @@ import (
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// newBenchStreamServer answers each message after 10 ms, one after the other on each stream, with the echo. A stream ends, with end,
+// newStreamServer answers each message after 10 ms, one after the other on each stream, with the echo. A stream ends, with end,
 // in place of the answer after most of them; 0: never.
-func newBenchStreamServer(t *testing.T, most int, end error) (s *benchServer, opened *atomic.Int64) {
-	s, opened = newBenchServer(t, 1, func(time.Duration) (time.Duration, error) { return 0, nil }), new(atomic.Int64)
+func newStreamServer(t *testing.T, most int, end error) (s *testServer, opened *atomic.Int64) {
+	s, opened = newTestServer(t, 1, func(time.Duration) (time.Duration, error) { return 0, nil }), new(atomic.Int64)
 	s.HandleStream("stream", func(ctx context.Context, _ *rpc.Request, stream rpc.MessageStream) error {
 		opened.Add(1)
 		for n := 1; ; n++ {
@@ -25,7 +25,7 @@ func newBenchStreamServer(t *testing.T, most int, end error) (s *benchServer, op
 				return err
 			}
 			s.calls.Add(1)
-			if !wakeAt(ctx, time.Now().Add(10*time.Millisecond)) {
+			if !pause(ctx, 10*time.Millisecond) {
 				return ctx.Err()
 			}
 			if most > 0 && n > most {
@@ -39,18 +39,18 @@ func newBenchStreamServer(t *testing.T, most int, end error) (s *benchServer, op
 	return s, opened
 }
 
-func benchStreamLoad(s *benchServer, streams, callers int, rate float64) *load {
+func streamLoad(s *testServer, streams, callers int, rate float64) *Load {
 	l := s.load(callers, rate)
-	l.streams, l.request.Method = streams, "stream"
+	l.Streams, l.Request.Method = streams, "stream"
 	return l
 }
 
 // TestStreams: so many messages are in flight on the streams together, and each is measured from when it was sent.
 func TestStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, opened := newBenchStreamServer(t, 0, nil)
+		s, opened := newStreamServer(t, 0, nil)
 		defer s.stop()
-		r := newBenchRun(benchStreamLoad(s, 2, 7, 0), 700, 0)
+		r := runOf(streamLoad(s, 2, 7, 0), 700, 0)
 		r.do(t.Context())
 		got := r.record.total
 		exactly(t, "answered", got.answered, 700)
@@ -72,9 +72,9 @@ func TestStreams(t *testing.T) {
 // TestStreamsByTheClock: a message that the window holds up counts from when the schedule had it.
 func TestStreamsByTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := newBenchStreamServer(t, 0, nil)
+		s, _ := newStreamServer(t, 0, nil)
 		defer s.stop()
-		r := newBenchRun(benchStreamLoad(s, 1, 1, 200), 100, 0) // twice what the server can do
+		r := runOf(streamLoad(s, 1, 1, 200), 100, 0) // twice what the server can do
 		r.do(t.Context())
 		got := r.record.total
 		exactly(t, "answered", got.answered, 100)
@@ -98,9 +98,9 @@ func TestStreamsOpenAgain(t *testing.T) {
 		{rpc.Errorf(rpc.Aborted, "enough"), failure{rpc.Aborted, rpc.Executed}, "enough"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s, opened := newBenchStreamServer(t, 10, c.end)
+			s, opened := newStreamServer(t, 10, c.end)
 			defer s.stop()
-			r := newBenchRun(benchStreamLoad(s, 1, 3, 0), 100, 0)
+			r := runOf(streamLoad(s, 1, 3, 0), 100, 0)
 			r.do(t.Context())
 			got := r.record.total
 			exactly(t, "all", got.answered+got.failed, 100)
@@ -119,19 +119,19 @@ func TestStreamsOpenAgain(t *testing.T) {
 // TestStreamTimeouts: a stream that falls silent is given up after the timeout.
 func TestStreamTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 1, func(time.Duration) (time.Duration, error) { return 0, nil })
+		s := newTestServer(t, 1, func(time.Duration) (time.Duration, error) { return 0, nil })
 		defer s.stop()
 		s.HandleStream("stream", func(ctx context.Context, _ *rpc.Request, _ rpc.MessageStream) error {
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		r := newBenchRun(benchStreamLoad(s, 1, 4, 0), 4, 0)
+		r := runOf(streamLoad(s, 1, 4, 0), 4, 0)
 		r.do(t.Context())
 		got := r.record.total
 		exactly(t, "failed", got.failed, 4)
 		exactly(t, "timed out", got.latency.TotalCount(), 1) // the others ended with its stream
 		if got.max < 5*time.Second || r.took > 6*time.Second {
-			t.Errorf("the longest took %v, all %v", got.max, r.took)
+			t.Errorf("the Longest took %v, all %v", got.max, r.took)
 		}
 	})
 }
@@ -140,11 +140,11 @@ func TestStreamTimeouts(t *testing.T) {
 func TestStreamsInterrupted(t *testing.T) {
 	for _, rate := range []float64{0, 1, 1000} {
 		synctest.Test(t, func(t *testing.T) {
-			s, _ := newBenchStreamServer(t, 0, nil)
+			s, _ := newStreamServer(t, 0, nil)
 			defer s.stop()
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(1505*time.Millisecond, cancel)
-			r := newBenchRun(benchStreamLoad(s, 2, 6, rate), 0, time.Hour)
+			r := runOf(streamLoad(s, 2, 6, rate), 0, time.Hour)
 			r.do(ctx)
 			exactly(t, "took", r.took, 1505*time.Millisecond)
 			exactly(t, "failed", r.record.total.failed, 0)

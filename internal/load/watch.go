@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -58,8 +58,8 @@ func (w *watched) expire(before time.Duration) {
 }
 
 // watchTimeouts ends calls that take longer than the timeout, by a twentieth at most.
-func (r *benchRun) watchTimeouts(all []*watched, ended <-chan struct{}) {
-	tick := time.NewTicker(min(max(r.timeout/20, time.Millisecond), time.Second))
+func (r *Run) watchTimeouts(all []*watched, ended <-chan struct{}) {
+	tick := time.NewTicker(min(max(r.load.Timeout/20, time.Millisecond), time.Second))
 	defer tick.Stop()
 	for {
 		select {
@@ -67,7 +67,7 @@ func (r *benchRun) watchTimeouts(all []*watched, ended <-chan struct{}) {
 		case <-ended:
 			return
 		}
-		before := time.Since(r.begin) - r.timeout
+		before := time.Since(r.begin) - r.load.Timeout
 		for _, w := range all {
 			w.expire(before)
 		}

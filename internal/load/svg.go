@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"encoding/xml"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
 // The picture, in pixels: a head, and two plots one above the other.
@@ -35,17 +37,20 @@ text { fill: #f0f6fc } .faint { fill: #9198a1 } .paper { fill: #0d1117 } .grid {
 <rect class="paper" width="100%%" height="100%%"/>
 `
 
-// svg draws latency by percentile, as HDR histograms are plotted: each step to the right is a tenth of the calls that are left. Below, the
-// calls a second in the course of the run.
-func (r *report) svg() string {
-	t := r.run.record.total
+// SVG draws latency by percentile, as HDR histograms are plotted: each step to the right is a tenth of the calls that are left. Below, the
+// calls a second in the course of the run. It is "" if nothing was measured.
+func (r *Report) SVG() string {
+	t := r.Run.record.total
+	if r.Run.cold || t.latency.TotalCount() == 0 {
+		return ""
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, svgHead, svgWidth, svgHeight, escape("sealmux bench "+r.addr), escape(r.what()))
-	svgText(&b, plotLeft, 30, `class="head"`, "sealmux bench "+r.addr)
+	fmt.Fprintf(&b, svgHead, svgWidth, svgHeight, escape("sealmux bench "+r.Addr), escape(r.what()))
+	svgText(&b, plotLeft, 30, `class="head"`, "sealmux bench "+r.Addr)
 	svgText(&b, plotLeft, 50, `class="faint"`, r.what())
 	sum := fmt.Sprintf("%s calls/s; p50 %s, p99 %s, p99.9 %s, max %s ms; %d failed", number(float64(t.answered)/r.seconds()),
-		threeDigits(t.at(50)), threeDigits(t.at(99)), threeDigits(t.at(99.9)), threeDigits(t.max), t.failed)
-	if n := r.run.notBegun(); n > 0 {
+		termtext.Milliseconds(t.at(50)), termtext.Milliseconds(t.at(99)), termtext.Milliseconds(t.at(99.9)), termtext.Milliseconds(t.max), t.failed)
+	if n := r.Run.NotBegun(); n > 0 {
 		sum += fmt.Sprintf("; %d not begun", n)
 	}
 	svgText(&b, plotLeft, 68, `class="faint"`, sum)
@@ -55,8 +60,8 @@ func (r *report) svg() string {
 	return b.String()
 }
 
-func (r *report) plotLatency(b *strings.Builder) {
-	t := r.run.record.total
+func (r *Report) plotLatency(b *strings.Builder) {
+	t := r.Run.record.total
 	decades := min(max(math.Ceil(math.Log10(float64(t.latency.TotalCount()))), 1), 9)
 	f := frame{top: latencyTop, height: plotHeight, mostX: decades, mostY: float64(t.max) / 1e6}
 	f.grid(b, "latency, ms")
@@ -84,8 +89,8 @@ func percentText(nines int) string {
 	return "99." + strings.Repeat("9", nines-2) + "%"
 }
 
-func (r *report) plotRate(b *strings.Builder) {
-	c, took := &r.run.record.course, r.run.took
+func (r *Report) plotRate(b *strings.Builder) {
+	c, took := &r.Run.record.course, r.Run.took
 	rates, most := make([]float64, len(c.counts)), 0.0
 	for i := range rates {
 		rates[i] = c.rate(i, took)

@@ -1,11 +1,10 @@
-package main
+package load
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,35 +14,32 @@ import (
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// benchReportOf is the report of a server that stalls for a second and refuses the calls of another, over 10 s of virtual time.
-func benchReportOf(t *testing.T, rate float64) (r *report) {
+// reportOf is the report of a server that stalls for a second and refuses the calls of another, over 10 s of virtual time.
+func reportOf(t *testing.T, rate float64) (r *Report) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newBenchServer(t, 1, func(at time.Duration) (time.Duration, error) {
+		s := newTestServer(t, 1, func(at time.Duration) (time.Duration, error) {
 			if at >= 5*time.Second && at < 6*time.Second {
 				return time.Millisecond, rpc.Errorf(rpc.ResourceExhausted, "full")
 			}
 			return stall(time.Millisecond)(at)
 		})
 		defer s.stop()
-		o := &benchOptions{bytes: 16, callers: 200, sessions: 1, duration: 10 * time.Second, rate: rate, method: "kv.<Get>"}
 		l := s.load(200, rate)
-		r = &report{options: o, addr: "srv:1", fingerprint: "SHA256:print", handshakes: 2 * time.Millisecond, body: len(l.request.Body)}
-		r.run = newBenchRun(l, 0, 10*time.Second)
-		r.run.do(t.Context())
+		r = &Report{Load: l, Call: "kv.<Get>, 16 bytes of data", Addr: "srv:1", Fingerprint: "SHA256:print", Handshakes: 2 * time.Millisecond}
+		r.Run = runOf(l, 0, 10*time.Second)
+		r.Run.do(t.Context())
 	})
 	return r
 }
 
-func TestBenchReport(t *testing.T) {
-	r := benchReportOf(t, 100)
-	var b strings.Builder
-	if err := r.header(&b); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.print(&b); err != nil {
-		t.Fatal(err)
-	}
+// plain gives nothing a look.
+var plain = Style{Bold: same, Dim: same, Red: same, Yellow: same}
+
+func same(text string) string { return text }
+
+func TestReport(t *testing.T) {
+	r := reportOf(t, 100)
 	const want = `bench srv:1 key SHA256:print: 1 session in 2.00 ms
 kv.<Get>, 16 bytes of data a call, open loop: 100 calls/s, at most 200 in flight, 10s
 
@@ -68,23 +64,34 @@ of that, late beginnings: p50 0.000, p99 0.000, max 0.000 ms
 errors
   100  ResourceExhausted, executed: full
 `
-	if b.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	if got := r.Header(plain) + r.Text(plain); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
-func TestBenchReportJSON(t *testing.T) {
-	r := benchReportOf(t, 100)
-	r.options.asJSON = true
-	var b strings.Builder
-	if err := r.print(&b); err != nil {
+// TestReportHasStyle where a person should look, and the same text without.
+func TestReportHasStyle(t *testing.T) {
+	r := reportOf(t, 100)
+	mark := func(tag string) func(string) string {
+		return func(text string) string { return "<" + tag + ">" + text + "</" + tag + ">" }
+	}
+	marked := Style{Bold: mark("bold"), Dim: mark("dim"), Red: mark("red"), Yellow: mark("yellow")}
+	got := r.Header(marked) + r.Text(marked)
+	for _, want := range []string{"bench <bold>srv:1</bold> key", ": <bold>90.1 calls/s</bold>; <red>100 failed</red>\n", "<dim>##</dim>\n", "\n<red>errors</red>\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestReportJSON(t *testing.T) {
+	r := reportOf(t, 100)
+	text, err := json.Marshal(r.JSON())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(b.String(), "\n") != 1 {
-		t.Errorf("not one line: %s", b.String())
-	}
 	var got jsonReport
-	d := json.NewDecoder(strings.NewReader(b.String()))
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&got); err != nil {
 		t.Fatal(err)
@@ -111,8 +118,8 @@ func TestBenchReportJSON(t *testing.T) {
 	}
 }
 
-// benchPolyline finds a line of the picture.
-func benchPolyline(t *testing.T, svg, id string) (points [][2]float64) {
+// polyline finds a line of the picture.
+func polyline(t *testing.T, svg, id string) (points [][2]float64) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(svg))
 	for {
@@ -148,11 +155,11 @@ func benchPolyline(t *testing.T, svg, id string) (points [][2]float64) {
 	}
 }
 
-func TestBenchPicture(t *testing.T) {
-	r := benchReportOf(t, 100)
-	r.options.method = "kv.<Get>&\"\x00\xff\x1b" // what stands in it is the user's
-	svg := r.svg()
-	latency := benchPolyline(t, svg, "latency")
+func TestPicture(t *testing.T) {
+	r := reportOf(t, 100)
+	r.Call = "kv.<Get>&\"\x00\xff\x1b" // what stands in it is the user's
+	svg := r.SVG()
+	latency := polyline(t, svg, "latency")
 	for i, p := range latency {
 		if p[0] < plotLeft || p[0] > plotLeft+plotWidth || p[1] < latencyTop || p[1] > latencyTop+plotHeight {
 			t.Errorf("point %v is outside", p)
@@ -161,11 +168,11 @@ func TestBenchPicture(t *testing.T) {
 			t.Errorf("point %v goes back from %v", p, latency[i-1])
 		}
 	}
-	// 900 latencies: three decades. The longest is 1000 ms, which is the uppermost line; 1 ms lies on the bottom.
+	// 900 latencies: three decades. The Longest is 1000 ms, which is the uppermost line; 1 ms lies on the bottom.
 	exactly(t, "the first", latency[0], [2]float64{plotLeft, 321.8})
 	exactly(t, "the last", latency[len(latency)-1], [2]float64{plotLeft + plotWidth, latencyTop})
-	rate := benchPolyline(t, svg, "rate")
-	if n := len(r.run.record.course.counts); len(rate) != 2*n || n != 50 {
+	rate := polyline(t, svg, "rate")
+	if n := len(r.Run.record.course.counts); len(rate) != 2*n || n != 50 {
 		t.Errorf("%d points of the rate, of %d stretches", len(rate), n)
 	}
 	if strings.Contains(svg, "%!") {
@@ -178,52 +185,16 @@ func TestBenchPicture(t *testing.T) {
 	}
 }
 
+// TestPictureOfNothing: there is none without a latency.
+func TestPictureOfNothing(t *testing.T) {
+	l := &Load{Callers: 1}
+	exactly(t, "picture", (&Report{Load: l, Run: newRun(l)}).SVG(), "")
+}
+
 func TestNiceStep(t *testing.T) {
 	for most, want := range map[float64]float64{1: 0.2, 1000: 200, 3: 1, 5.9: 1, 6: 2, 14.9: 2, 15: 5, 0.00031: 0.0001, 7e8: 2e8} {
 		if got := niceStep(most); got < want*0.999 || got > want*1.001 {
 			t.Errorf("up to %v in steps of %v, want %v", most, got, want)
-		}
-	}
-}
-
-// TestBenchPictureFile: the file is whole or as it was, and nothing is left beside it.
-func TestBenchPictureFile(t *testing.T) {
-	dir := t.TempDir()
-	name := filepath.Join(dir, "a.svg")
-	r := benchReportOf(t, 100)
-	for _, save := range []bool{false, true, true} {
-		p, err := newBenchPicture(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(name); err == nil && !save {
-			t.Error("the file is there before it is saved")
-		}
-		if save {
-			if err := p.save(r); err != nil {
-				t.Error(err)
-			}
-		}
-		p.discard()
-	}
-	if data, err := os.ReadFile(name); err != nil || string(data) != r.svg() {
-		t.Errorf("the file: %v", err)
-	}
-	p, err := newBenchPicture(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	empty := &report{options: r.options, run: newBenchRun(r.run.load, 0, time.Second)}
-	if err := p.save(empty); err == nil || !strings.Contains(err.Error(), "is not written") {
-		t.Errorf("nothing to draw: %v", err)
-	}
-	p.discard()
-	if files, _ := os.ReadDir(dir); len(files) != 1 {
-		t.Errorf("left behind: %v", files)
-	}
-	for _, bad := range []string{dir, filepath.Join(dir, "none", "a.svg"), os.DevNull} {
-		if _, err := newBenchPicture(bad); err == nil || !strings.HasPrefix(err.Error(), "--svg") {
-			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }

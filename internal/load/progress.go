@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"fmt"
@@ -6,14 +6,13 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
-// showProgress draws a bar while the run goes on, with the rate and the 99th percentile of the last second, if a person looks. The run's collector
-// draws, so that no caller waits for the terminal. done takes the bar away.
-func showProgress(r *benchRun, out io.Writer, what string) (done func()) {
-	if !isTerminal(out) {
-		return func() {}
-	}
+// showProgress draws a bar on a terminal while the run goes on, with the rate and the 99th percentile of the last second. The run's
+// collector draws, so that no caller waits for the terminal. done takes the bar away.
+func (r *Run) showProgress(out io.Writer, what string) (done func()) {
 	const whole = 1000
 	bar := progressbar.NewOptions(whole,
 		progressbar.OptionSetWriter(out),
@@ -29,7 +28,7 @@ func showProgress(r *benchRun, out io.Writer, what string) (done func()) {
 	since := time.Duration(0)
 	r.show = func(at time.Duration) {
 		if span := at - since; span >= time.Second {
-			bar.Describe(fmt.Sprintf("%s: %s calls/s, p99 %s ms", what, number(float64(r.recent.answered)/span.Seconds()), threeDigits(r.recent.at(99))))
+			bar.Describe(fmt.Sprintf("%s: %s calls/s, p99 %s ms", what, number(float64(r.recent.answered)/span.Seconds()), termtext.Milliseconds(r.recent.at(99))))
 			r.recent.reset()
 			since = at
 		}
@@ -39,12 +38,12 @@ func showProgress(r *benchRun, out io.Writer, what string) (done func()) {
 }
 
 // progress is how much of the run is done, from 0 to 1; short of 1, at which the bar would end its line.
-func (r *benchRun) progress(at time.Duration) (part float64) {
-	if r.duration > 0 {
-		part = at.Seconds() / r.duration.Seconds()
+func (r *Run) progress(at time.Duration) (part float64) {
+	if r.load.Duration > 0 {
+		part = at.Seconds() / r.load.Duration.Seconds()
 	}
-	if t := r.record.total; r.calls > 0 {
-		part = max(part, float64(t.answered+t.failed)/float64(r.calls))
+	if t := r.record.total; r.load.Calls > 0 {
+		part = max(part, float64(t.answered+t.failed)/float64(r.load.Calls))
 	}
 	return min(part, 0.999)
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ const reopenAfter = 100 * time.Millisecond
 // each message, what is measured is from its sending, or when the schedule had it, to its reply. A stream that breaks is opened anew; the
 // messages in flight have failed.
 type streamCaller struct {
-	*benchRun
+	*Run
 	watched // the wait for the next reply
 	client  *rpc.Client
 	shard   *shard
@@ -29,18 +29,21 @@ type streamCaller struct {
 func (c *streamCaller) work() {
 	defer c.release()
 	for c.hold() {
-		s, err := c.client.Open(c.watched.ctx, &rpc.Request{Method: c.request.Method})
+		s, err := c.client.Open(c.watched.ctx, &rpc.Request{Method: c.load.Request.Method})
 		if err == nil {
 			err = c.use(s)
 		} else {
 			c.held = false
 			c.broke(err, false, c.due, 0)
 		}
-		if c.benchRun.ctx.Err() != nil || gone(c.client) {
+		if c.Run.ctx.Err() != nil || gone(c.client) {
 			return
 		}
 		if err != nil {
-			wakeAt(c.halt, time.Now().Add(reopenAfter))
+			select {
+			case <-time.After(reopenAfter):
+			case <-c.halt.Done():
+			}
 		}
 	}
 }
@@ -87,12 +90,12 @@ func (c *streamCaller) send(s rpc.RawStream, free chan struct{}, flying chan<- i
 			return
 		}
 		now := time.Since(c.begin)
-		if c.rate == 0 { // a closed loop has no schedule to be behind
+		if c.load.Rate == 0 { // a closed loop has no schedule to be behind
 			c.due = now
 		}
 		flying <- inFlight{c.due, now} // there is room: it holds no more than free
 		c.held = false
-		if s.Send(c.request.Body) != nil {
+		if s.Send(c.load.Request.Body) != nil {
 			return // what receives finds out why
 		}
 	}
@@ -105,7 +108,7 @@ func (c *streamCaller) receive(s rpc.RawStream, free <-chan struct{}, flying <-c
 		c.started(time.Since(c.begin))
 		reply, err := s.Recv()
 		took := time.Since(c.begin) - m.due
-		expired := c.ended(c.benchRun.ctx)
+		expired := c.ended(c.Run.ctx)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errNoReply
@@ -113,7 +116,7 @@ func (c *streamCaller) receive(s rpc.RawStream, free <-chan struct{}, flying <-c
 			c.broke(err, expired, m.due, m.begun)
 			return err
 		}
-		c.shard.ok(took, m.begun-m.due, len(c.request.Body), len(reply))
+		c.shard.ok(took, m.begun-m.due, len(c.load.Request.Body), len(reply))
 		<-free
 	}
 	return nil
@@ -123,7 +126,7 @@ var errNoReply = rpc.Errorf(rpc.Unknown, "the stream ended before the reply")
 
 // broke records a message that has no reply for its stream broke.
 func (c *streamCaller) broke(err error, expired bool, due, begun time.Duration) {
-	if c.benchRun.ctx.Err() != nil || gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent {
+	if c.Run.ctx.Err() != nil || gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent {
 		c.shard.abandon()
 		return
 	}

@@ -1,11 +1,13 @@
-package main
+package load
 
 import (
 	"math"
 	"time"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
-// A jsonReport is bench's --json: times in ms but for those in seconds (_s), to the microsecond.
+// A jsonReport is what JSON returns: times in ms but for those in seconds (_s), to the microsecond.
 type jsonReport struct {
 	Event       string     `json:"event"`
 	Addr        string     `json:"addr"`
@@ -83,17 +85,20 @@ type jsonCourse struct {
 	Rate  []float64 `json:"calls_per_s"`
 }
 
-func (r *report) json() *jsonReport {
-	o, run, t := r.options, r.run, r.run.record.total
+// JSON is what was measured, for package json to write.
+func (r *Report) JSON() any { return r.json() }
+
+func (r *Report) json() *jsonReport {
+	l, run, t := r.Load, r.Run, r.Run.record.total
 	loop := "closed"
-	if o.rate > 0 {
+	if l.Rate > 0 {
 		loop = "open"
 	}
 	j := &jsonReport{
-		Event: "summary", Addr: r.addr, Fingerprint: r.fingerprint, Handshakes: inMS(r.handshakes),
-		Config: jsonConfig{loop, o.method, r.body, o.callers, o.sessions, o.streams, o.rate, o.calls,
-			o.duration.Seconds(), o.warmUp.Seconds(), run.timeout.Seconds()},
-		Interrupted: run.broken, WarmUpOnly: run.cold, Took: inMS(run.took) / 1e3,
+		Event: "summary", Addr: r.Addr, Fingerprint: r.Fingerprint, Handshakes: termtext.InMilliseconds(r.Handshakes),
+		Config: jsonConfig{loop, l.Request.Method, len(l.Request.Body), l.Callers, len(l.Clients), l.Streams, l.Rate, l.Calls,
+			l.Duration.Seconds(), l.WarmUp.Seconds(), l.Timeout.Seconds()},
+		Interrupted: run.broken, WarmUpOnly: run.cold, Took: termtext.InMilliseconds(run.took) / 1e3,
 	}
 	for _, kind := range t.failures.sorted() {
 		f := t.failures[kind]
@@ -103,15 +108,15 @@ func (r *report) json() *jsonReport {
 		return j
 	}
 	tenth := func(n float64) float64 { return math.Round(n*10) / 10 }
-	j.Calls, j.Failed, j.Abandoned, j.NotBegun = t.answered, t.failed, t.abandoned, run.notBegun()
+	j.Calls, j.Failed, j.Abandoned, j.NotBegun = t.answered, t.failed, t.abandoned, run.NotBegun()
 	j.Rate, j.Sent, j.Received = tenth(float64(t.answered)/r.seconds()), tenth(float64(t.sent)/r.seconds()), tenth(float64(t.received)/r.seconds())
 	if n := t.latency.TotalCount(); n > 0 {
-		j.Latency = &jsonLatency{n, inMS(t.min), inMS(t.mean()), inMS(t.at(50)), inMS(t.at(90)), inMS(t.at(99)), inMS(t.at(99.9)), inMS(t.max)}
-		if o.rate > 0 {
-			j.Late = &jsonLate{inMS(t.lateAt(50)), inMS(t.lateAt(99)), inMS(t.lateAt(100))}
+		j.Latency = &jsonLatency{n, termtext.InMilliseconds(t.min), termtext.InMilliseconds(t.mean()), termtext.InMilliseconds(t.at(50)), termtext.InMilliseconds(t.at(90)), termtext.InMilliseconds(t.at(99)), termtext.InMilliseconds(t.at(99.9)), termtext.InMilliseconds(t.max)}
+		if l.Rate > 0 {
+			j.Late = &jsonLate{termtext.InMilliseconds(t.lateAt(50)), termtext.InMilliseconds(t.lateAt(99)), termtext.InMilliseconds(t.lateAt(100))}
 		}
 		for _, b := range t.latency.CumulativeDistributionWithTicks(5) {
-			j.Percentiles = append(j.Percentiles, jsonBracket{b.Quantile, inMS(min(time.Duration(b.ValueAt), t.max)), b.Count})
+			j.Percentiles = append(j.Percentiles, jsonBracket{b.Quantile, termtext.InMilliseconds(min(time.Duration(b.ValueAt), t.max)), b.Count})
 		}
 	}
 	j.Course = &jsonCourse{Every: run.record.course.width.Seconds(), Rate: []float64{}}

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -10,28 +10,16 @@ import (
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// A load is calls of one kind, again and again, over one or several sessions.
-type load struct {
-	clients []*rpc.Client
-	request rpc.Request
-	callers int     // how many calls are in flight at once: in a closed loop always, in an open one at most
-	streams int     // over so many streams instead of unary calls; 0: unary
-	rate    float64 // calls a second, by the clock; 0: each begins when the one before has ended
-	timeout time.Duration
-	nap     func(time.Duration) // waits a short time more precisely than a timer; nil: nothing does
-}
-
 // collectEvery is how often a run gathers what its callers measured.
 const collectEvery = 200 * time.Millisecond
 
-// A benchRun is a load for a while.
-type benchRun struct {
-	*load
-	calls    int64         // ends after so many; 0: no such end
-	duration time.Duration // begins no more calls after that; 0: no such end
-	record   *recorder
-	recent   *tally                 // gets what is collected; show resets it
-	show     func(at time.Duration) // called after every collection; may be nil
+// A Run is a load that was put on a server, and what came of it. Its methods are for when Measure has returned it.
+type Run struct {
+	load   *Load
+	nap    func(time.Duration) // waits a short time more precisely than a timer; nil: nothing does
+	record *recorder
+	recent *tally                 // gets what is collected; show resets it
+	show   func(at time.Duration) // called after every collection; may be nil
 
 	ctx    context.Context // of the calls: ends when the user interrupts
 	halt   context.Context // ends when no more calls are to begin, before the run's time
@@ -49,18 +37,41 @@ type benchRun struct {
 	opened time.Duration // of that, the time in which calls were to begin
 }
 
-// newBenchRun returns a run that stops when its context ends, its time is over, its calls are made, a session is lost, or all
+// newRun returns a run that stops when its context ends, its time is over, its calls are made, a session is lost, or all
 // calls of the first second failed.
-func newBenchRun(l *load, calls int64, duration time.Duration) *benchRun {
-	workers := l.callers
-	if l.streams > 0 {
-		workers = l.streams
+func newRun(l *Load) *Run {
+	workers := l.Callers
+	if l.Streams > 0 {
+		workers = l.Streams
 	}
-	return &benchRun{load: l, calls: calls, duration: duration, record: newRecorder(min(workers, 4*runtime.GOMAXPROCS(0), 64), collectEvery)}
+	return &Run{load: l, record: newRecorder(min(workers, 4*runtime.GOMAXPROCS(0), 64), collectEvery, l.Clean)}
 }
 
+// Answered is how many calls were answered without an error.
+func (r *Run) Answered() int64 { return r.record.total.answered }
+
+// Failed is how many calls were not, besides those that were in flight when the user interrupted.
+func (r *Run) Failed() int64 { return r.record.total.failed }
+
+// FailedWith reports whether calls failed with that code and outcome.
+func (r *Run) FailedWith(code rpc.Code, outcome rpc.Outcome) bool {
+	return r.record.total.failures[failure{code, outcome}] != nil
+}
+
+// Lost returns the client, if there is one, whose session was lost or drained, which ended the run: its index in Load.Clients.
+func (r *Run) Lost() (client int, lost bool) {
+	n := r.lost.Load()
+	return int(n) - 1, n > 0
+}
+
+// Interrupted reports whether the context of Measure ended it.
+func (r *Run) Interrupted() bool { return r.broken }
+
+// WarmUpOnly reports whether the run ended in its warm-up: nothing was measured.
+func (r *Run) WarmUpOnly() bool { return r.cold }
+
 // do makes the calls. Those in flight at the end are waited for, unless ctx ends: then they are abandoned.
-func (r *benchRun) do(ctx context.Context) {
+func (r *Run) do(ctx context.Context) {
 	r.ctx = ctx
 	r.halt, r.stop = context.WithCancel(ctx)
 	defer r.stop()
@@ -69,8 +80,8 @@ func (r *benchRun) do(ctx context.Context) {
 	shut := sync.OnceFunc(func() { r.over.Store(true); close(r.shut) })
 	unbind := context.AfterFunc(r.halt, shut)
 	defer unbind()
-	if r.duration > 0 {
-		timer := time.AfterFunc(r.duration, shut)
+	if r.load.Duration > 0 {
+		timer := time.AfterFunc(r.load.Duration, shut)
 		defer timer.Stop()
 	}
 	workers, watched := r.workers()
@@ -78,11 +89,11 @@ func (r *benchRun) do(ctx context.Context) {
 	for _, work := range workers {
 		working.Go(work)
 	}
-	if r.rate != 0 {
+	if r.load.Rate != 0 {
 		working.Go(r.pace)
 	}
 	ended := make(chan struct{})
-	for i, c := range r.clients {
+	for i, c := range r.load.Clients {
 		watching.Go(func() { r.watchClient(i, c, ended) })
 	}
 	watching.Go(func() { r.watchTimeouts(watched, ended) })
@@ -92,15 +103,15 @@ func (r *benchRun) do(ctx context.Context) {
 	close(ended)
 	watching.Wait()
 	r.opened = r.took
-	if r.duration > 0 {
-		r.opened = min(r.took, r.duration)
+	if r.load.Duration > 0 {
+		r.opened = min(r.took, r.load.Duration)
 	}
 	r.record.collect(r.took, nil)
 	r.record.course.end(r.took)
 }
 
 // watchClient stops the run when a client takes no more calls.
-func (r *benchRun) watchClient(i int, c *rpc.Client, ended <-chan struct{}) {
+func (r *Run) watchClient(i int, c *rpc.Client, ended <-chan struct{}) {
 	select {
 	case <-c.Draining():
 		r.lost.CompareAndSwap(0, int64(i)+1)
@@ -110,7 +121,7 @@ func (r *benchRun) watchClient(i int, c *rpc.Client, ended <-chan struct{}) {
 }
 
 // collect gathers what was measured, and gives up a run in which nothing succeeds.
-func (r *benchRun) collect(ended <-chan struct{}) {
+func (r *Run) collect(ended <-chan struct{}) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	for {
@@ -124,7 +135,7 @@ func (r *benchRun) collect(ended <-chan struct{}) {
 		if r.show != nil {
 			r.show(at)
 		}
-		if t := r.record.total; at >= time.Second && r.calls == 0 && t.answered == 0 && t.failed > 0 && !r.over.Load() {
+		if t := r.record.total; at >= time.Second && r.load.Calls == 0 && t.answered == 0 && t.failed > 0 && !r.over.Load() {
 			r.noHope = true
 			r.stop()
 		}
@@ -133,24 +144,24 @@ func (r *benchRun) collect(ended <-chan struct{}) {
 
 // take waits until the next call is to begin, and returns when it was to: by the schedule if there is one, whether or not the
 // call could begin then. It returns false if there are no more calls.
-func (r *benchRun) take() (due time.Duration, ok bool) {
-	if r.rate != 0 {
+func (r *Run) take() (due time.Duration, ok bool) {
+	if r.load.Rate != 0 {
 		due, ok = <-r.dues
 		return due, ok
 	}
-	if r.over.Load() || r.calls > 0 && r.next.Add(1) > r.calls {
+	if r.over.Load() || r.load.Calls > 0 && r.next.Add(1) > r.load.Calls {
 		return 0, false
 	}
 	return time.Since(r.begin), true
 }
 
 // workers returns what makes the calls, and what watches over them.
-func (r *benchRun) workers() (workers []func(), all []*watched) {
-	if r.streams > 0 {
-		for i := range r.streams {
-			s := &streamCaller{benchRun: r, client: r.clients[i%len(r.clients)], shard: r.record.shards[i%len(r.record.shards)]}
-			s.window = r.callers / r.streams
-			if i < r.callers%r.streams {
+func (r *Run) workers() (workers []func(), all []*watched) {
+	if r.load.Streams > 0 {
+		for i := range r.load.Streams {
+			s := &streamCaller{Run: r, client: r.load.Clients[i%len(r.load.Clients)], shard: r.record.shards[i%len(r.record.shards)]}
+			s.window = r.load.Callers / r.load.Streams
+			if i < r.load.Callers%r.load.Streams {
 				s.window++
 			}
 			s.renew(r.ctx)
@@ -158,8 +169,8 @@ func (r *benchRun) workers() (workers []func(), all []*watched) {
 		}
 		return workers, all
 	}
-	for i := range r.callers {
-		c := &unaryCaller{benchRun: r, client: r.clients[i%len(r.clients)], shard: r.record.shards[i%len(r.record.shards)], request: r.request}
+	for i := range r.load.Callers {
+		c := &unaryCaller{Run: r, client: r.load.Clients[i%len(r.load.Clients)], shard: r.record.shards[i%len(r.record.shards)], request: r.load.Request}
 		c.renew(r.ctx)
 		workers, all = append(workers, c.work), append(all, &c.watched)
 	}
@@ -168,7 +179,7 @@ func (r *benchRun) workers() (workers []func(), all []*watched) {
 
 // A unaryCaller makes one call after the other.
 type unaryCaller struct {
-	*benchRun
+	*Run
 	watched
 	client  *rpc.Client
 	shard   *shard
@@ -183,17 +194,17 @@ func (c *unaryCaller) work() {
 			return
 		}
 		begun := due
-		if c.rate != 0 {
+		if c.load.Rate != 0 {
 			begun = time.Since(c.begin)
 		}
 		c.started(begun)
 		reply, err := c.client.Do(c.watched.ctx, &c.request)
 		took := time.Since(c.begin) - due
-		expired := c.ended(c.benchRun.ctx)
+		expired := c.ended(c.Run.ctx)
 		switch {
 		case err == nil:
 			c.shard.ok(took, begun-due, len(c.request.Body), len(reply.Body))
-		case c.benchRun.ctx.Err() != nil:
+		case c.Run.ctx.Err() != nil:
 			c.shard.abandon()
 			return
 		case gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent: // it came too late, before the run has noticed

@@ -1,26 +1,31 @@
-package main
+package load
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// A report is what bench found.
-type report struct {
-	options     *benchOptions
-	addr        string
-	fingerprint string
-	handshakes  time.Duration // of all sessions, one after the other
-	body        int           // bytes of a call's message, encoded
-	run         *benchRun
+// A Report tells what was asked of a server, and what came of it.
+type Report struct {
+	Load        *Load
+	Call        string        // each call in words that a terminal may show: its method, and how large its message is
+	Addr        string        // of the server
+	Fingerprint string        // of the server's key
+	Handshakes  time.Duration // how long those of all sessions took, one after the other
+
+	Run *Run // what Measure returned; Header does without
+}
+
+// A Style gives text a look, or returns it as it is. All of its functions are needed.
+type Style struct {
+	Bold, Dim, Red, Yellow func(string) string
 }
 
 // percentiles are those that are printed, in percent.
@@ -29,65 +34,57 @@ var percentiles = []struct {
 	at   float64
 }{{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99.9", 99.9}}
 
-// header says what will be done.
-func (r *report) header(out io.Writer) error {
-	_, err := fmt.Fprintf(out, "bench %s key %s: %s in %s\n%s\n", newStyle(out).bold(r.addr), r.fingerprint,
-		plural(int64(r.options.sessions), "session"), milliseconds(r.handshakes), r.what())
-	return err
+// Header says in two lines what will be done.
+func (r *Report) Header(s Style) string {
+	return fmt.Sprintf("bench %s key %s: %s in %s ms\n%s\n", s.Bold(r.Addr), r.Fingerprint,
+		termtext.Plural(int64(len(r.Load.Clients)), "session"), termtext.Milliseconds(r.Handshakes), r.what())
 }
 
 // what is the load in one line.
-func (r *report) what() string {
-	o := r.options
+func (r *Report) what() string {
+	l := r.Load
 	var b strings.Builder
-	size := plural(int64(o.bytes), "byte") + " of data"
-	if o.data != "" {
-		size = plural(int64(r.body), "byte") // as it is encoded
+	fmt.Fprintf(&b, "%s a call, ", r.Call)
+	if l.Streams > 0 {
+		fmt.Fprintf(&b, "%s, ", termtext.Plural(int64(l.Streams), "stream"))
 	}
-	fmt.Fprintf(&b, "%s, %s a call, ", oneLine(errors.New(o.method)), size)
-	if o.streams > 0 {
-		fmt.Fprintf(&b, "%s, ", plural(int64(o.streams), "stream"))
-	}
-	if o.rate > 0 {
-		fmt.Fprintf(&b, "open loop: %s calls/s, at most %d in flight", number(o.rate), o.callers)
+	if l.Rate > 0 {
+		fmt.Fprintf(&b, "open loop: %s calls/s, at most %d in flight", number(l.Rate), l.Callers)
 	} else {
-		fmt.Fprintf(&b, "closed loop: %d in flight", o.callers)
+		fmt.Fprintf(&b, "closed loop: %d in flight", l.Callers)
 	}
-	if o.calls > 0 {
-		fmt.Fprintf(&b, ", %s", plural(o.calls, "call"))
+	if l.Calls > 0 {
+		fmt.Fprintf(&b, ", %s", termtext.Plural(l.Calls, "call"))
 	}
-	if o.duration > 0 {
-		fmt.Fprintf(&b, ", %v", o.duration)
+	if l.Duration > 0 {
+		fmt.Fprintf(&b, ", %v", l.Duration)
 	}
-	if o.warmUp > 0 {
-		fmt.Fprintf(&b, " after %v of warm-up", o.warmUp)
+	if l.WarmUp > 0 {
+		fmt.Fprintf(&b, " after %v of warm-up", l.WarmUp)
 	}
 	return b.String()
 }
 
-// print shows what was measured.
-func (r *report) print(out io.Writer) error {
-	if r.options.asJSON {
-		return printJSON(out, r.json())
-	}
+// Text shows a person what was measured, and which errors there were.
+func (r *Report) Text(s Style) string {
 	var b strings.Builder
-	t, s := r.run.record.total, newStyle(out)
+	t := r.Run.record.total
 	switch {
-	case r.run.cold:
+	case r.Run.cold:
 		fmt.Fprintf(&b, "\nit ended in the warm-up: nothing was measured\n")
-	case r.run.broken:
+	case r.Run.broken:
 		fmt.Fprintf(&b, "\ninterrupted; so far\n")
-	case r.run.noHope:
+	case r.Run.noHope:
 		fmt.Fprintf(&b, "\ngiven up, for every call of the first second failed\n")
 	default:
 		b.WriteByte('\n')
 	}
-	if !r.run.cold {
+	if !r.Run.cold {
 		r.totals(&b, s)
 		r.latencies(&b, s)
 	}
 	if len(t.failures) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", s.red("errors"))
+		fmt.Fprintf(&b, "\n%s\n", s.Red("errors"))
 		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 		for _, kind := range t.failures.sorted() {
 			f := t.failures[kind]
@@ -95,8 +92,7 @@ func (r *report) print(out io.Writer) error {
 		}
 		table.Flush()
 	}
-	_, err := io.WriteString(out, b.String())
-	return err
+	return b.String()
 }
 
 func (f failure) text() string {
@@ -114,39 +110,39 @@ func outcomeText(o rpc.Outcome) string {
 }
 
 // totals are the calls and the bytes, and what became of them.
-func (r *report) totals(b *strings.Builder, s style) {
-	t, secs := r.run.record.total, r.seconds()
-	fmt.Fprintf(b, "%s in %.2f s: %s", plural(t.answered, "call"), r.run.took.Seconds(), s.bold(number(float64(t.answered)/secs)+" calls/s"))
+func (r *Report) totals(b *strings.Builder, s Style) {
+	t, secs := r.Run.record.total, r.seconds()
+	fmt.Fprintf(b, "%s in %.2f s: %s", termtext.Plural(t.answered, "call"), r.Run.took.Seconds(), s.Bold(number(float64(t.answered)/secs)+" calls/s"))
 	if t.failed > 0 {
-		fmt.Fprintf(b, "; %s", s.red(fmt.Sprintf("%s failed", count(t.failed))))
+		fmt.Fprintf(b, "; %s", s.Red(fmt.Sprintf("%s failed", termtext.Count(t.failed))))
 	}
 	if t.abandoned > 0 {
 		fmt.Fprintf(b, "; %d abandoned in flight", t.abandoned)
 	}
 	fmt.Fprintf(b, "\n%s sent, %s received\n", bytesRate(float64(t.sent)/secs), bytesRate(float64(t.received)/secs))
-	if n := r.run.notBegun(); n > 0 {
-		fmt.Fprintf(b, "%s\n", s.yellow(fmt.Sprintf("%s of the schedule did not begin by its end: the rate is too much for the server, or for --callers; their latency is not in this report", plural(n, "call"))))
+	if n := r.Run.NotBegun(); n > 0 {
+		fmt.Fprintf(b, "%s\n", s.Yellow(fmt.Sprintf("%s of the schedule did not begin by its end: the rate is too much for the server, or for --callers; their latency is not in this report", termtext.Plural(n, "call"))))
 	}
 }
 
 // latencies are a line of figures and a histogram.
-func (r *report) latencies(b *strings.Builder, s style) {
-	t := r.run.record.total
+func (r *Report) latencies(b *strings.Builder, s Style) {
+	t := r.Run.record.total
 	if t.latency.TotalCount() == 0 {
 		return
 	}
-	names, values := []string{"latency", "min", "mean"}, []string{"ms", threeDigits(t.min), threeDigits(t.mean())}
+	names, values := []string{"latency", "min", "mean"}, []string{"ms", termtext.Milliseconds(t.min), termtext.Milliseconds(t.mean())}
 	for _, p := range percentiles {
-		names, values = append(names, p.name), append(values, threeDigits(t.at(p.at)))
+		names, values = append(names, p.name), append(values, termtext.Milliseconds(t.at(p.at)))
 	}
-	names, values = append(names, "max"), append(values, threeDigits(t.max))
+	names, values = append(names, "max"), append(values, termtext.Milliseconds(t.max))
 	b.WriteByte('\n')
 	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "%s\t\n%s\t\n", strings.Join(names, "\t"), strings.Join(values, "\t"))
 	table.Flush()
-	if r.run.rate > 0 {
+	if r.Load.Rate > 0 {
 		fmt.Fprintf(b, "of that, late beginnings: p50 %s, p99 %s, max %s ms\n",
-			threeDigits(t.lateAt(50)), threeDigits(t.lateAt(99)), threeDigits(t.lateAt(100)))
+			termtext.Milliseconds(t.lateAt(50)), termtext.Milliseconds(t.lateAt(99)), termtext.Milliseconds(t.lateAt(100)))
 	}
 	b.WriteByte('\n')
 	bins := t.bins()
@@ -157,7 +153,7 @@ func (r *report) latencies(b *strings.Builder, s style) {
 	table = tabwriter.NewWriter(b, 0, 0, 1, ' ', tabwriter.AlignRight)
 	for _, bin := range bins {
 		bar := strings.Repeat("#", int(math.Ceil(40*float64(bin.count)/float64(most))))
-		fmt.Fprintf(table, "to %s ms\t%d\t%.3g%%\t %s\n", boundText(bin.to), bin.count, 100*float64(bin.count)/float64(t.latency.TotalCount()), s.dim(bar))
+		fmt.Fprintf(table, "to %s ms\t%d\t%.3g%%\t %s\n", boundText(bin.to), bin.count, 100*float64(bin.count)/float64(t.latency.TotalCount()), s.Dim(bar))
 	}
 	table.Flush()
 }
@@ -201,12 +197,12 @@ func (t *tally) bins() (all []bin) {
 // boundText is the bound of a bin in milliseconds.
 func boundText(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', -1, 64) }
 
-func (r *report) seconds() float64 { return max(r.run.took.Seconds(), 1e-9) }
+func (r *Report) seconds() float64 { return max(r.Run.took.Seconds(), 1e-9) }
 
 // number is n with three digits at least, and none behind the point that say nothing.
 func number(n float64) string {
 	if n >= 100 {
-		return count(int64(math.Round(n)))
+		return termtext.Count(int64(math.Round(n)))
 	}
 	return fmt.Sprintf("%.3g", n)
 }
