@@ -344,7 +344,7 @@ func (c *caller) failed(ctx context.Context, err error) error {
 		return err
 	}
 	if e.Code == rpc.Unimplemented && e.Outcome == rpc.NotExecuted {
-		return withCode(callCode(e.Code), fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has", c.link.addr, c.method.Name))
+		return c.link.noMethod(c.method.Name, "sealmux list shows those it has")
 	}
 	return withCode(callCode(e.Code), fmt.Errorf("%s failed: %v: %s", c.method.Name, e.Code.String(), e.Message))
 }
