@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/gopacket/gopacket/layers"
 	"go.uber.org/goleak"
@@ -362,7 +363,7 @@ func TestInspectControls(t *testing.T) {
 	copy(wire[protocol:], "\x1b[2J\r\n\u009b\u202e\xff\x7f")
 	for _, flags := range [][]string{nil, {"--json"}} {
 		out, errOut, code := inspected(bytes.NewReader(wire), flags...)
-		if strings.ContainsFunc(strings.ReplaceAll(out, "\n", ""), func(r rune) bool { return r < ' ' || obeyed(r) }) || errOut != "" || code != exitDone {
+		if strings.ContainsFunc(strings.ReplaceAll(out, "\n", ""), func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }) || errOut != "" || code != exitDone {
 			t.Errorf("exit code %d, %s%q", code, errOut, out)
 		}
 		if flags == nil {

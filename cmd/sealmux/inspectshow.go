@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf16"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/transport"
 )
 
@@ -101,19 +101,7 @@ func (s *shower) object(l *line) {
 		s.err = err
 		return
 	}
-	var safe strings.Builder // JSON lets through some of what a terminal obeys
-	for _, r := range string(text) {
-		switch {
-		case !obeyed(r):
-			safe.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&safe, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&safe, `\u%04x`, r)
-		}
-	}
-	_, s.err = fmt.Fprintf(s.out, "%s\n", safe.String())
+	_, s.err = fmt.Fprintf(s.out, "%s\n", termtext.Quiet(string(text))) // JSON lets through some of what a terminal obeys
 }
 
 // A shownSide is one direction as it is shown: parts as they come, the last thing that was found, and the end.
@@ -256,22 +244,6 @@ func quoted(text string) string {
 		return strconv.Quote(text)
 	}
 	return text
-}
-
-// count writes a number with commas.
-func count(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-func plural(n int64, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + one + "s"
 }
 
 // sizeText writes so many bytes, in decimal units from 10,000 on.

@@ -5,11 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode/utf16"
 
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
 )
 
@@ -55,23 +54,5 @@ func codedToJSON(value rpc.Raw) ([]byte, bool) {
 	if json.Compact(&line, []byte(text)) != nil {
 		return nil, false
 	}
-	return []byte(quiet(line.String())), true
-}
-
-// quiet escapes in JSON what a terminal would obey. Outside of its strings JSON has no such characters.
-func quiet(text string) string {
-	if !strings.ContainsFunc(text, obeyed) {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if !obeyed(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
+	return []byte(termtext.Quiet(line.String())), true
 }

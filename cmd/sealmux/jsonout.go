@@ -9,11 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
 )
 
@@ -103,9 +103,6 @@ func (w *jsonWriter) integer(c byte) error {
 	return err
 }
 
-// obeyed are the characters that JSON lets through and a terminal acts on: it is told what to do, or in what order to show text.
-func obeyed(r rune) bool { return r >= 0x7f && r <= 0x9f || unicode.Is(unicode.Cf, r) }
-
 // string writes a text and returns it. It escapes what a terminal would obey.
 func (w *jsonWriter) string() (string, error) {
 	text, err := w.dec.DecodeString()
@@ -117,10 +114,10 @@ func (w *jsonWriter) string() (string, error) {
 		return "", err
 	}
 	w.out.Truncate(w.out.Len() - 1) // the newline
-	if strings.ContainsFunc(text, obeyed) {
+	if termtext.Quiet(text) != text {
 		quoted := string(w.out.Bytes()[start:])
 		w.out.Truncate(start)
-		w.out.WriteString(quiet(quoted))
+		w.out.WriteString(termtext.Quiet(quoted))
 	}
 	return text, nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
 // isTerminal reports whether a person reads or writes f.
@@ -37,6 +39,9 @@ func (s style) as(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
+// As bench calls them.
+var count, plural = termtext.Count, termtext.Plural
+
 // addJSON adds the flag of the commands whose output a program may read.
 func addJSON(cmd *cobra.Command, on *bool) {
 	cmd.Flags().BoolVar(on, "json", false, "print JSON, one object a line")
@@ -50,6 +55,6 @@ func printJSON(w io.Writer, v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, quiet(line.String()))
+	_, err := io.WriteString(w, termtext.Quiet(line.String()))
 	return err
 }

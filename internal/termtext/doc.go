@@ -1,0 +1,2 @@
+// Package termtext makes texts that the tool prints.
+package termtext
