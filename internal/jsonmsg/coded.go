@@ -1,4 +1,4 @@
-package main
+package jsonmsg
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 // codedKey is the key of a coded body (rpc/SPEC.md, B10).
 const codedKey = 0x636f6465
 
-// codedFromJSON returns a message of a method that has a codec. JSON goes as it is: the server knows the types.
-func codedFromJSON(codec string, value any, text []byte) (rpc.Raw, error) {
+// fromCoded returns a message of a method that has a codec. JSON goes as it is: the server knows the types.
+func fromCoded(codec string, value any, text []byte) (rpc.Raw, error) {
 	if value == nil {
 		return rpc.Raw{0xc0}, nil
 	}
@@ -33,8 +33,8 @@ func codedFromJSON(codec string, value any, text []byte) (rpc.Raw, error) {
 	return b.Bytes(), nil
 }
 
-// codedToJSON returns the JSON in a message that passed rpc.Check; false if it has none.
-func codedToJSON(value rpc.Raw) ([]byte, bool) {
+// toCoded returns the JSON in a message that passed rpc.Check; false if it has none.
+func toCoded(value rpc.Raw) ([]byte, bool) {
 	dec := msgpack.NewDecoder(bytes.NewReader(value))
 	pairs, err1 := dec.DecodeMapLen()
 	if err1 != nil || pairs != 1 {
