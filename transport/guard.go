@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // The guard sits between the records and yamux and knows the state of every stream from the frames alone.
@@ -17,8 +18,9 @@ type guard struct {
 	in     []byte         // checked frames that yamux has not read yet; only Read touches it
 	ticket *awaitedTicket // until the first record, which may be one; likewise
 
-	unacked *budget // our opens that the peer has not accepted yet
-	opens   *budget // our open streams, as the peer allows
+	unacked *budget     // our opens that the peer has not accepted yet
+	opens   *budget     // our open streams, as the peer allows
+	forgets atomic.Bool // whether there is something in forget, so that no record waits for mu to see that there is not
 
 	mu          sync.Mutex // protects what follows, and each flow
 	flows       map[uint32]*flow
@@ -113,13 +115,20 @@ func (g *guard) incoming(data []byte) ([]byte, error) {
 	if g.conn.tx.flooded.Load() {
 		return nil, ErrWriteStalled // the peer makes us answer, and takes no answer
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.forget) > 0 { // behind what yamux must know of those streams; what lies behind data is another record
-		kept = append(kept[:len(kept):len(kept)], g.forget...)
-		g.forget = nil
+	if g.forgets.Load() {
+		kept = g.forgotten(kept)
 	}
 	return kept, nil
+}
+
+// forgotten appends what has yamux forget the streams that reset has ended: behind what it must know of them before.
+func (g *guard) forgotten(kept []byte) []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	kept = append(kept[:len(kept):len(kept)], g.forget...) // what lies behind kept is another record
+	g.forget = nil
+	g.forgets.Store(false)
+	return kept
 }
 
 // frame takes one frame, gives its data to the stream, and returns what yamux shall see of it.

@@ -114,6 +114,7 @@ func (g *guard) reset(f *flow) {
 		g.abandonLocked(f)
 		forget := controlFrame(f.id, frameWindow, flagRST, 0)
 		g.forget = append(g.forget, forget[:]...)
+		g.forgets.Store(true)
 	}
 }
 

@@ -36,11 +36,15 @@ func (s KnownServer) String() string { return s.File + ":" + strconv.Itoa(s.Line
 // ReadKnownServers returns the lines of a known-servers file (see KnownServers) in their order; none if there is no such file. Errors
 // match ErrKnownServers, and fs.ErrPermission and the like where they apply.
 func ReadKnownServers(path string) ([]KnownServer, error) {
-	data, err := readKnown(path)
+	file, err := openKnown(path, os.O_RDONLY)
+	if path != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	found, err := parseKnown(path, data)
+	defer file.Close()
+	_, found, err := readKnown(file)
 	if err != nil {
 		return nil, err
 	}
@@ -67,11 +71,7 @@ func ForgetServer(path, address string) ([]KnownServer, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := readOpenKnown(file)
-	if err != nil {
-		return nil, err
-	}
-	found, err := parseKnown(path, data)
+	_, found, err := readKnown(file)
 	if err != nil {
 		return nil, err
 	}
@@ -127,27 +127,17 @@ func openKnown(path string, how int) (*os.File, error) {
 	return file, nil
 }
 
-func readKnown(path string) ([]byte, error) {
-	file, err := openKnown(path, os.O_RDONLY)
-	if path != "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+// readKnown reads an open file, which bears the name it was opened by.
+func readKnown(file *os.File) (data []byte, found []foundServer, err error) {
+	data, err = io.ReadAll(io.LimitReader(file, maxKnownFile+1))
 	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return readOpenKnown(file)
-}
-
-func readOpenKnown(file *os.File) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(file, maxKnownFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKnownServers, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrKnownServers, err)
 	}
 	if len(data) > maxKnownFile {
-		return nil, fmt.Errorf("%w: %s is larger than %d bytes", ErrKnownServers, file.Name(), maxKnownFile)
+		return nil, nil, fmt.Errorf("%w: %s is larger than %d bytes", ErrKnownServers, file.Name(), maxKnownFile)
 	}
-	return data, nil
+	found, err = parseKnown(file.Name(), data)
+	return data, found, err
 }
 
 // addKnown adds a line with one write at the end, wherever that is by then: of two processes that do so, neither destroys the other's.
@@ -165,11 +155,7 @@ func addKnown(path, name string, key Fingerprint) (err error) {
 			err = fmt.Errorf("%w: %w", ErrKnownServers, closed)
 		}
 	}()
-	data, err := readOpenKnown(file)
-	if err != nil {
-		return err
-	}
-	found, err := parseKnown(path, data)
+	data, found, err := readKnown(file)
 	if err != nil {
 		return err
 	}

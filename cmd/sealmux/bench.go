@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/sealmux/sealmux/internal/jsonmsg"
 	"github.com/sealmux/sealmux/internal/load"
 	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
@@ -256,13 +257,13 @@ func (o *benchOptions) message(ctx context.Context, l *link) (rpc.Raw, error) {
 		return nil, fmt.Errorf("%s is of the form %s; bench calls unary methods, and with --streams bidi ones", o.Request.Method, m.Form)
 	}
 	if o.data != "" {
-		return fromJSON(described, m.Request, []byte(o.data))
+		return jsonmsg.From(described, m.Request, []byte(o.data))
 	}
 	data := make([]byte, o.bytes)
 	for i := range data {
 		data[i] = byte('a' + i%26)
 	}
-	shape, err := newDescriber(described).shape(m.Request)
+	shape, err := jsonmsg.Shape(described, m.Request)
 	if err != nil {
 		return nil, err
 	}

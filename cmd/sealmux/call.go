@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealmux/sealmux/internal/jsonmsg"
 	"github.com/sealmux/sealmux/rpc"
 )
 
@@ -197,7 +198,7 @@ func (l *link) call(ctx context.Context, name string, source io.Reader, out io.W
 		if len(text) > maxInput {
 			return fmt.Errorf("the JSON is longer than %d bytes", maxInput)
 		}
-		body, err := fromJSON(described, c.method.Request, text)
+		body, err := jsonmsg.From(described, c.method.Request, text)
 		if err != nil {
 			return err
 		}
@@ -306,7 +307,7 @@ func (c *caller) send(s rpc.RawStream, source io.Reader) error {
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		body, err := fromJSON(c.types, c.method.Request, lines.Bytes())
+		body, err := jsonmsg.From(c.types, c.method.Request, lines.Bytes())
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
@@ -323,7 +324,7 @@ func (c *caller) send(s rpc.RawStream, source io.Reader) error {
 }
 
 func (c *caller) print(body rpc.Raw) error {
-	text, err := toJSON(c.types, c.method.Reply, body)
+	text, err := jsonmsg.To(c.types, c.method.Reply, body)
 	if err != nil {
 		return err
 	}
@@ -342,7 +343,7 @@ func (c *caller) failed(ctx context.Context, err error) error {
 		return err
 	}
 	if e.Code == rpc.Unimplemented && e.Outcome == rpc.NotExecuted {
-		return withCode(callCode(e.Code), fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has", c.link.addr, c.method.Name))
+		return c.link.noMethod(c.method.Name, "sealmux list shows those it has")
 	}
 	return withCode(callCode(e.Code), fmt.Errorf("%s failed: %v: %s", c.method.Name, e.Code.String(), e.Message))
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/sealmux/sealmux/rpc"
-	"github.com/sealmux/sealmux/transport"
 )
 
 type item struct {
@@ -61,23 +60,7 @@ func service(t *testing.T, opts rpc.Options) (addr, keyFile string) {
 		return nil
 	})
 	rpc.HandleConn(srv, "tunnel", func(context.Context, net.Conn) error { return nil })
-	key, err := transport.GenerateKey(transport.MinKeyBits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyFile = filepath.Join(t.TempDir(), "server.pem")
-	if err := key.Public().WriteFile(keyFile); err != nil {
-		t.Fatal(err)
-	}
-	l, err := transport.Listen(context.Background(), "tcp", "127.0.0.1:0", &transport.Config{
-		Keys: []*transport.PrivateKey{key}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
-	t.Cleanup(func() { srv.Close(); <-served })
-	return l.Addr().String(), keyFile
+	return serveHere(t, srv)
 }
 
 func TestCallAndList(t *testing.T) {

@@ -190,10 +190,14 @@ func (l *link) echo(ctx context.Context, text string) (string, error) {
 	defer cancel()
 	reply, err := rpc.Call[string](bounded, l.client, method, text)
 	if errors.Is(err, rpc.Unimplemented) && rpc.OutcomeOf(err) == rpc.NotExecuted {
-		return "", withCode(callCode(rpc.Unimplemented), fmt.Errorf("the server at %s has no method %s; sealmux list shows those it has, sealmux call calls them",
-			l.addr, method))
+		return "", l.noMethod(method, "sealmux list shows those it has, sealmux call calls them")
 	}
 	return reply, l.callError(ctx, err)
+}
+
+// noMethod says that the server has no method of that name, and what else there is.
+func (l *link) noMethod(name, instead string) error {
+	return withCode(callCode(rpc.Unimplemented), fmt.Errorf("the server at %s has no method %s; %s", l.addr, name, instead))
 }
 
 func (l *link) close()                { l.client.Close() }

@@ -11,7 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const environmentHelp = "\nEvery flag also comes from the environment: SEALMUX_SERVER_KEY is --server-key, and so on; of a flag that may be\n" +
+// environmentHelp ends the help of every command, and is in every manual page.
+const environmentHelp = "Every flag also comes from the environment: SEALMUX_SERVER_KEY is --server-key, and so on; of a flag that may be\n" +
 	"given again, values are separated by commas. What the command line says comes first; with --known-servers or --trust there,\n" +
 	"SEALMUX_SERVER_KEY does not count.\n"
 

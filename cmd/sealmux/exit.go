@@ -18,6 +18,9 @@ const (
 	exitCall     = 64
 )
 
+const exitCodesHelp = "0 done, 1 failed, 2 wrong usage, 3 no session or no answer in time, 4 an identity was refused, 64 and the\n" +
+	"code of the error of a call"
+
 // A usageError is a command line that cannot be carried out, whatever the state of the world.
 type usageError struct{ text string }
 

@@ -21,7 +21,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealmux/sealmux/rpc"
-	"github.com/sealmux/sealmux/transport"
 )
 
 // A running is a command that runs in this process.
@@ -355,32 +354,20 @@ func TestForwardTooMany(t *testing.T) {
 // TestForwardHidden: a server that keeps its methods to itself refuses each connection in the same words.
 func TestForwardHidden(t *testing.T) {
 	id := newParties(t)
-	key, err := transport.ReadPrivateKey(id.server)
+	var addr string
+	addr, id.public = serveHere(t, rpc.NewServer(rpc.Options{HideMethods: true}))
+	client := runHere(t, id.forwarder(t, addr, "0:127.0.0.1:1").run)
+	from, err := forwardsFrom(client.line(t), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := transport.Listen(t.Context(), "tcp", "127.0.0.1:0", &transport.Config{
-		Keys: []*transport.PrivateKey{key}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := rpc.NewServer(rpc.Options{HideMethods: true})
-	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(context.Background(), srv, listener) }()
-	client := runHere(t, id.forwarder(t, listener.Addr().String(), "0:127.0.0.1:1").run)
-	addr, err := forwardsFrom(client.line(t), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := exchange("tcp", addr, "x"); err == nil {
+	if got, err := exchange("tcp", from, "x"); err == nil {
 		t.Errorf("it was forwarded: %q", got)
 	}
 	client.ends(t)
 	if said := client.errOut.String(); !strings.Contains(said, "does not allow to forward to 127.0.0.1:1; have it started with --allow-forward 127.0.0.1:1\n") {
 		t.Error(said)
 	}
-	srv.Close()
-	<-served
 }
 
 // TestDialFailure: what a client is told of a target says no more than it must.

@@ -89,8 +89,7 @@ func newRoot() *cobra.Command {
 		Long: "sealmux makes RSA identities, serves the echo, and calls whatever is made with the library, over one TCP connection that\n" +
 			"is encrypted with fresh keys and tied to the server's identity. It measures servers, forwards TCP ports, and shows what\n" +
 			"an onlooker sees.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no session or no answer in time, 4 an identity was refused, 64 and the\n" +
-			"code of the error of a call.",
+			"Exit codes: " + exitCodesHelp + ".",
 		Example: "  sealmux keygen --out server\n" +
 			"  sealmux serve --listen 127.0.0.1:7443 --key server/private.pem --allow-anonymous\n" +
 			"  sealmux send --server-key server/public.pem 127.0.0.1:7443 hello",
@@ -116,7 +115,7 @@ func newRoot() *cobra.Command {
 	})
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.Flags().Bool("version", false, "print the version and the algorithms") // and no -v, which elsewhere is for verbose
-	root.SetUsageTemplate(root.UsageTemplate() + environmentHelp)
+	root.SetUsageTemplate(root.UsageTemplate() + "\n" + environmentHelp)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		keygenCommand(),

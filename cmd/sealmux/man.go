@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -67,21 +68,11 @@ func manual(about *cobra.Command) ([]byte, error) {
 	return []byte(strings.Replace(text, seeAlso, "\n"+manualEnd+seeAlso, 1)), nil
 }
 
-const (
-	seeAlso   = "\n.SH SEE ALSO\n" // cobra's last section
-	manualEnd = `.SH ENVIRONMENT
-Every flag also comes from the environment: SEALMUX_SERVER_KEY is \fB--server-key\fP, and so on; of a flag that may be
-given again, values are separated by commas. What the command line says comes first;
-with \fB--known-servers\fP or \fB--trust\fP there, SEALMUX_SERVER_KEY does not count.
-.PP
-With NO_COLOR, or TERM=dumb, nothing is coloured.
+const seeAlso = "\n.SH SEE ALSO\n" // cobra's last section
 
-
-.SH EXIT STATUS
-0 done; 1 failed; 2 wrong usage; 3 no session, or no answer in time; 4 an identity was refused; 64 and the code of a call's error.
-
-`
-)
+// manualEnd are the sections before it, which every page has.
+var manualEnd = ".SH ENVIRONMENT\n" + regexp.MustCompile(`--[a-z-]+`).ReplaceAllString(environmentHelp, `\fB$0\fP`) +
+	".PP\nWith NO_COLOR, or TERM=dumb, nothing is coloured.\n\n\n.SH EXIT STATUS\n" + exitCodesHelp + ".\n\n"
 
 var noDate = time.Time{}.Format(`"Jan 2006"`) // what cobra makes of the zero time
 

@@ -8,6 +8,25 @@ import (
 	"time"
 )
 
+// serviceManager waits at an address to be told.
+func serviceManager(t *testing.T) (address string, told func(want string)) {
+	t.Helper()
+	address = filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { manager.Close() })
+	manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+	return address, func(want string) {
+		t.Helper()
+		buf := make([]byte, 100)
+		if n, err := manager.Read(buf); err != nil || string(buf[:n]) != want {
+			t.Fatalf("told %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+}
+
 // TestNotify is a service manager that starts a server and stops it.
 func TestNotify(t *testing.T) {
 	skipWithoutSignals(t)
@@ -15,20 +34,7 @@ func TestNotify(t *testing.T) {
 	if _, err := keygen(dir, 2048); err != nil {
 		t.Fatal(err)
 	}
-	address := filepath.Join(t.TempDir(), "notify")
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer manager.Close()
-	manager.SetReadDeadline(time.Now().Add(30 * time.Second))
-	told := func(want string) {
-		t.Helper()
-		buf := make([]byte, 100)
-		if n, err := manager.Read(buf); err != nil || string(buf[:n]) != want {
-			t.Fatalf("told %q, %v; want %q", buf[:n], err, want)
-		}
-	}
+	address, told := serviceManager(t)
 	server, err := startProcess(".", []string{"NOTIFY_SOCKET=" + address}, "serve", "--listen", "127.0.0.1:0", "--key", filepath.Join(dir, privateFile), "--allow-anonymous")
 	if err != nil {
 		t.Fatal(err)
@@ -55,26 +61,14 @@ func TestForwardNotifies(t *testing.T) {
 	id := newParties(t)
 	target := targetOf(t, echo)
 	_, addr := id.serveProcess(t, "127.0.0.1:0", "--allow-forward", target)
-	address := filepath.Join(t.TempDir(), "notify")
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer manager.Close()
-	manager.SetReadDeadline(time.Now().Add(30 * time.Second))
+	address, told := serviceManager(t)
 	client, err := startProcess(".", []string{"NOTIFY_SOCKET=" + address}, "forward", "--server-key", id.public, "--key", id.client, "-L", "0:"+target, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.kill)
-	buf := make([]byte, 100)
-	for _, want := range []string{"READY=1", "STOPPING=1"} {
-		if n, err := manager.Read(buf); err != nil || string(buf[:n]) != want {
-			t.Fatalf("told %q, %v; want %q", buf[:n], err, want)
-		}
-		if want == "READY=1" {
-			client.cmd.Process.Signal(syscall.SIGTERM)
-		}
-	}
+	told("READY=1")
+	client.cmd.Process.Signal(syscall.SIGTERM)
+	told("STOPPING=1")
 	client.ends(t, exitDone, "")
 }

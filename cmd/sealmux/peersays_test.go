@@ -3,37 +3,19 @@ package main
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/sealmux/sealmux/rpc"
-	"github.com/sealmux/sealmux/transport"
 )
 
 // echoing serves one method, that of send and repl.
 func echoing(t *testing.T, opts rpc.Options, f func(context.Context, string) (string, error)) (addr, keyFile string) {
 	srv := rpc.NewServer(opts)
 	rpc.Handle(srv, method, f)
-	key, err := transport.GenerateKey(transport.MinKeyBits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyFile = filepath.Join(t.TempDir(), "server.pem")
-	if err := key.Public().WriteFile(keyFile); err != nil {
-		t.Fatal(err)
-	}
-	l, err := transport.Listen(context.Background(), "tcp", "127.0.0.1:0", &transport.Config{
-		Keys: []*transport.PrivateKey{key}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
-	t.Cleanup(func() { srv.Close(); <-served })
-	return l.Addr().String(), keyFile
+	return serveHere(t, srv)
 }
 
 // TestUnavailableIsNoLostSession: a server that answers a call with Unavailable is there: the session goes on, and the exit code is that

@@ -70,7 +70,7 @@ type pinger struct {
 	show     pingPrinter
 
 	link  *link // nil: dial before the next probe
-	stats pingStats
+	stats roundTrips
 	// unfit is what the last reply of a server that does not serve said.
 	unfit  string
 	served bool // a reply came from a server that serves

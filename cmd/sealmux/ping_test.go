@@ -240,7 +240,7 @@ func TestPingInterrupted(t *testing.T) {
 }
 
 func TestPingStats(t *testing.T) {
-	var s pingStats
+	var s roundTrips
 	if s.mdev() != 0 || s.lost() != 0 {
 		t.Error(s.mdev(), s.lost())
 	}

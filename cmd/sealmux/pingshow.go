@@ -9,47 +9,12 @@ import (
 	"github.com/sealmux/sealmux/internal/termtext"
 )
 
-// pingStats are what ping says at the end.
-type pingStats struct {
-	sent, received int
-	min, max       time.Duration
-	mean, squares  float64 // of the round trips in ns, and the sum of the squared distances from the mean (Welford)
-}
-
-func (s *pingStats) add(took time.Duration) {
-	if s.received++; s.received == 1 {
-		s.min = took
-	}
-	s.min, s.max = min(s.min, took), max(s.max, took)
-	off := float64(took) - s.mean
-	s.mean += off / float64(s.received)
-	s.squares += off * (float64(took) - s.mean)
-}
-
-// mdev is the standard deviation, as ping(8) calls it.
-func (s *pingStats) mdev() time.Duration {
-	if s.received == 0 {
-		return 0
-	}
-	return time.Duration(math.Round(math.Sqrt(s.squares / float64(s.received))))
-}
-
-func (s *pingStats) average() time.Duration { return time.Duration(math.Round(s.mean)) }
-
-// lost is how many of a hundred probes got no reply.
-func (s *pingStats) lost() float64 {
-	if s.sent == 0 {
-		return 0
-	}
-	return 100 * float64(s.sent-s.received) / float64(s.sent)
-}
-
 // A pingPrinter shows what ping finds. Its methods fail if that cannot be written.
 type pingPrinter interface {
 	session(fingerprint string, took time.Duration) error
 	reply(seq int, took time.Duration, state pingState) error
 	lost(seq int, why error) error
-	summary(s *pingStats, took time.Duration) error
+	summary(s *roundTrips, took time.Duration) error
 }
 
 func newPingPrinter(out io.Writer, addr string, asJSON bool) pingPrinter {
@@ -87,7 +52,7 @@ func (t pingText) lost(seq int, why error) error {
 	return err
 }
 
-func (t pingText) summary(s *pingStats, took time.Duration) error {
+func (t pingText) summary(s *roundTrips, took time.Duration) error {
 	_, err := fmt.Fprintf(t.out, "\n--- %s ping statistics ---\n%d sent, %d received, %.3g%% lost, time %d ms\n",
 		t.addr, s.sent, s.received, s.lost(), took.Milliseconds())
 	if err == nil && s.received > 0 {
@@ -129,7 +94,7 @@ func (j pingJSON) lost(seq int, why error) error {
 	}{"lost", seq, oneLine(why)})
 }
 
-func (j pingJSON) summary(s *pingStats, took time.Duration) error {
+func (j pingJSON) summary(s *roundTrips, took time.Duration) error {
 	type times struct {
 		Min  float64 `json:"min"`
 		Mean float64 `json:"avg"`

@@ -165,13 +165,26 @@ func (r *repl) line(ctx context.Context, text string) error {
 	case r.commands, isLineOfItsOwn(text):
 		return r.command(ctx, rest)
 	}
-	begun := time.Now()
-	reply, err := r.link.echo(ctx, text)
-	r.trips.add(time.Since(begun), err)
+	var reply string
+	err := r.trip(func() (err error) {
+		reply, err = r.link.echo(ctx, text)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return r.print(reply)
+}
+
+// trip makes a call that :stats tells of.
+func (r *repl) trip(call func() error) error {
+	begun := time.Now()
+	r.trips.sent++
+	err := call()
+	if err == nil {
+		r.trips.add(time.Since(begun))
+	}
+	return err
 }
 
 // isLineOfItsOwn reports whether a line that nobody typed is a command all the same, as quit is: such as act on this side alone. Data must not

@@ -82,10 +82,7 @@ func (r *repl) callLine(ctx context.Context, args string) error {
 	case method == "":
 		return errors.New("name a method: :call METHOD [JSON]; :list shows those that there are")
 	}
-	begun := time.Now()
-	err := link.call(ctx, method, strings.NewReader(strings.TrimSpace(input)), printer{r})
-	r.trips.add(time.Since(begun), err)
-	return err
+	return r.trip(func() error { return link.call(ctx, method, strings.NewReader(strings.TrimSpace(input)), printer{r}) })
 }
 
 func (r *repl) listLine(ctx context.Context, prefix string) error {
@@ -107,26 +104,6 @@ func (p printer) Write(b []byte) (int, error) {
 	return len(b), p.r.print(strings.TrimSuffix(string(b), "\n"))
 }
 
-// roundTrips sums up calls.
-type roundTrips struct {
-	calls, failed int
-	least, most   time.Duration
-	sum           time.Duration
-}
-
-func (t *roundTrips) add(took time.Duration, err error) {
-	t.calls++
-	if err != nil {
-		t.failed++
-		return
-	}
-	if t.least == 0 || took < t.least {
-		t.least = took
-	}
-	t.most = max(t.most, took)
-	t.sum += took
-}
-
 func (r *repl) printStats() error {
 	table := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
@@ -142,10 +119,10 @@ func (r *repl) printStats() error {
 		row("channel", "the insecure wire of the Python scripts")
 	}
 	t := r.trips
-	row("calls", "%d, failed %d", t.calls, t.failed)
-	if good := t.calls - t.failed; good > 0 {
+	row("calls", "%d, failed %d", t.sent, t.sent-t.received)
+	if t.received > 0 {
 		const to = time.Microsecond
-		row("round trip", "min %v, mean %v, max %v", t.least.Round(to), (t.sum / time.Duration(good)).Round(to), t.most.Round(to))
+		row("round trip", "min %v, mean %v, max %v", t.min.Round(to), t.average().Round(to), t.max.Round(to))
 	}
 	return table.Flush()
 }

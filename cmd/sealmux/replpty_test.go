@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,49 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sealmux/sealmux/rpc"
-	"github.com/sealmux/sealmux/transport"
 )
-
-// serveInside serves in this process, and returns what a client is told of it.
-func serveInside(t *testing.T, methods func(*rpc.Server)) (addr, print string) {
-	t.Helper()
-	key, err := transport.GenerateKey(2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := transport.Listen(t.Context(), "tcp", "127.0.0.1:0", &transport.Config{
-		Keys: []*transport.PrivateKey{key}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := rpc.NewServer(rpc.Options{})
-	methods(server)
-	served := make(chan error)
-	go func() { served <- rpc.Serve(context.Background(), server, listener) }()
-	t.Cleanup(func() {
-		server.Shutdown(context.Background())
-		if err := <-served; !errors.Is(err, rpc.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
-	return listener.Addr().String(), key.Fingerprint().String()
-}
 
 // TestTerminalIsNotDriven: what a server sends to clear the screen, to forge a line or to turn text around is shown as ?, whatever it
 // comes in.
 func TestTerminalIsNotDriven(t *testing.T) {
 	const bad, shown = "a\x1b[2Jb\r\nsealmux> c\u009b31md\u202ee\u2028f", "a?[2Jb??sealmux> c?31md?e?f"
 	type reply struct{ Text string }
-	addr, print := serveInside(t, func(s *rpc.Server) {
-		rpc.Unary[string, string]{Name: "echo"}.Handle(s, func(_ context.Context, text string) (string, error) {
-			if text == "fail" {
-				return "", &rpc.Error{Code: rpc.Internal, Message: bad}
-			}
-			return bad, nil
-		})
-		rpc.Unary[string, reply]{Name: "bad" + bad}.Handle(s, func(context.Context, string) (reply, error) { return reply{}, nil })
-		rpc.Unary[string, reply]{Name: "badly.made"}.Handle(s, func(context.Context, string) (reply, error) { return reply{bad}, nil })
+	srv := rpc.NewServer(rpc.Options{})
+	rpc.Unary[string, string]{Name: "echo"}.Handle(srv, func(_ context.Context, text string) (string, error) {
+		if text == "fail" {
+			return "", &rpc.Error{Code: rpc.Internal, Message: bad}
+		}
+		return bad, nil
 	})
+	rpc.Unary[string, reply]{Name: "bad" + bad}.Handle(srv, func(context.Context, string) (reply, error) { return reply{}, nil })
+	rpc.Unary[string, reply]{Name: "badly.made"}.Handle(srv, func(context.Context, string) (reply, error) { return reply{bad}, nil })
+	addr, key := serveHere(t, srv)
 	inJSON := func(t *testing.T, text string) {
 		for _, r := range []string{"\x1b[2J", "\u009b", "\u202e", "\u2028"} {
 			if strings.Contains(text, r) {
@@ -66,7 +39,7 @@ func TestTerminalIsNotDriven(t *testing.T) {
 			}
 		}
 	}
-	p := sit(t, nil, "repl", "--server-key", print, addr)
+	p := sit(t, nil, "repl", "--server-key", key, addr)
 	p.sees(replPrompt)
 	p.types("x", keyEnter)
 	p.sees("\r\n" + shown + "\r\n")
@@ -81,10 +54,10 @@ func TestTerminalIsNotDriven(t *testing.T) {
 	p.types(keyCtrlD)
 	p.leaves(exitFailed) // one line did
 
-	p = sit(t, nil, "send", "--server-key", print, addr, "x")
+	p = sit(t, nil, "send", "--server-key", key, addr, "x")
 	p.sees(shown + "\r\n")
 	p.leaves(exitDone)
-	p = sit(t, nil, "call", "--server-key", print, addr, "badly.made", `"x"`)
+	p = sit(t, nil, "call", "--server-key", key, addr, "badly.made", `"x"`)
 	inJSON(t, p.sees("{\"Text\":", "}\r\n"))
 	p.leaves(exitDone)
 }
@@ -96,22 +69,22 @@ func TestReplStopped(t *testing.T) {
 		t.Skip("no shell with job control is here")
 	}
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	addr, print := serveInside(t, func(s *rpc.Server) {
-		rpc.Unary[string, string]{Name: "echo"}.Handle(s, func(ctx context.Context, text string) (string, error) {
-			if text != "slow" {
-				return text, nil
-			}
-			begun <- struct{}{}
-			select {
-			case <-goOn:
-			case <-ctx.Done():
-			}
-			return "done", nil
-		})
+	srv := rpc.NewServer(rpc.Options{})
+	rpc.Unary[string, string]{Name: "echo"}.Handle(srv, func(ctx context.Context, text string) (string, error) {
+		if text != "slow" {
+			return text, nil
+		}
+		begun <- struct{}{}
+		select {
+		case <-goOn:
+		case <-ctx.Done():
+		}
+		return "done", nil
 	})
+	addr, key := serveHere(t, srv)
 	p := sitAt(t, []string{"PS1=shell> ", "HISTFILE="}, exec.Command(shell, "--norc", "--noprofile", "--noediting", "-i"))
 	p.sees("shell> ")
-	p.types("sealmux repl --server-key "+print+" "+addr, keyEnter)
+	p.types("sealmux repl --server-key "+key+" "+addr, keyEnter)
 	p.sees(replPrompt)
 	p.types("slow", keyEnter)
 	<-begun

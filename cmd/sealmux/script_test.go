@@ -37,9 +37,9 @@ func TestMain(m *testing.M) {
 //	text FILE COUNT              write a line of so many bytes
 //	splice OUT (FILE FROM TO)... write these pieces of files, one behind the other; TO -1 is the end
 //
-// $CAPTURES is the folder testdata/captures.
+// $CAPTURES is the folder of captures that internal/inspect has.
 func TestScripts(t *testing.T) {
-	captures, err := filepath.Abs("testdata/captures")
+	captures, err := filepath.Abs("../../internal/inspect/testdata/captures")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
 // isTerminal reports whether a person reads or writes f.
@@ -50,6 +52,6 @@ func printJSON(w io.Writer, v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, quiet(line.String()))
+	_, err := io.WriteString(w, termtext.Quiet(line.String()))
 	return err
 }

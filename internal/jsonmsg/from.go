@@ -1,4 +1,4 @@
-package main
+package jsonmsg
 
 import (
 	"bytes"
@@ -17,42 +17,42 @@ import (
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// anyShape stands where no description says more.
-var anyShape = &rpc.Shape{Kind: "any"}
-
-// A jsonReader turns JSON into msgpack by a description, which came from a peer and may hold anything. Shapes may refer to
+// A reader turns JSON into msgpack by a description, which came from a peer and may hold anything. Shapes may refer to
 // each other in circles: every step into one is also a step into the JSON, whose depth is bounded.
-type jsonReader struct {
+type reader struct {
 	*describer
 	enc *msgpack.Encoder
 }
 
-// fromJSON returns the message of a shape that text describes. No text is null.
-func fromJSON(d *rpc.Description, shape int, text []byte) (rpc.Raw, error) {
-	value, err := parseJSON(text)
+// From returns the message that text, one value of JSON, is in a shape of d. No text is null, which every shape has. Of the messages
+// of a codec other than rpc.JSON it makes null alone. JSON may be nested 32 deep, and what is returned passes rpc.Check. An error
+// begins with "request" and the way to the value that is wrong, such as request.Items[3].Count, and says what to write instead; of
+// what is long it quotes the beginning.
+func From(d *rpc.Description, shape int, text []byte) (rpc.Raw, error) {
+	value, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("request: %w", err)
 	}
 	var b bytes.Buffer
-	r := jsonReader{describer: newDescriber(d), enc: msgpack.NewEncoder(&b)}
-	root := &jsonPath{text: "request"}
+	r := reader{describer: newDescriber(d), enc: msgpack.NewEncoder(&b)}
+	root := &path{text: "request"}
 	s, err := r.shape(shape)
 	if err != nil {
 		return nil, root.errorf("%w", err)
 	}
 	if s.Kind == "coded" {
-		return codedFromJSON(s.Name, value, text)
+		return fromCoded(s.Name, value, text)
 	}
 	if err := r.value(value, s, root); err != nil {
 		return nil, err
 	}
 	if err := rpc.Check(b.Bytes()); err != nil { // it holds more values than a message may
-		return nil, root.errorf("%s; send it in pieces", plain(err))
+		return nil, root.errorf("%s; send it in pieces", reason(err))
 	}
 	return b.Bytes(), nil
 }
 
-func (r *jsonReader) value(v any, s *rpc.Shape, at *jsonPath) error {
+func (r *reader) value(v any, s *rpc.Shape, at *path) error {
 	if v == nil {
 		return r.enc.EncodeNil()
 	}
@@ -89,21 +89,21 @@ func (r *jsonReader) value(v any, s *rpc.Shape, at *jsonPath) error {
 			return r.list(v, s, at)
 		}
 	case "map":
-		if v, ok := v.(*jsonObject); ok {
+		if v, ok := v.(*object); ok {
 			return r.object(v, s, at)
 		}
 	case "struct":
-		if v, ok := v.(*jsonObject); ok {
+		if v, ok := v.(*object); ok {
 			return r.structure(v, s, at)
 		}
 	default:
 		return at.errorf("the server describes it as of kind %q, which this sealmux does not know; upgrade it", shorten(s.Kind))
 	}
-	return wrongJSON(v, s, at)
+	return wrong(v, s, at)
 }
 
 // natural writes what no shape describes: as JSON has only numbers, those without point and exponent are integers.
-func (r *jsonReader) natural(v any, at *jsonPath) error {
+func (r *reader) natural(v any, at *path) error {
 	switch v := v.(type) {
 	case bool:
 		return r.enc.EncodeBool(v)
@@ -120,13 +120,13 @@ func (r *jsonReader) natural(v any, at *jsonPath) error {
 		return r.integer(text, &rpc.Shape{Kind: "uint", Bits: 64}, at)
 	case []any:
 		return r.list(v, anyShape, at)
-	case *jsonObject:
+	case *object:
 		return r.object(v, anyShape, at)
 	}
-	return wrongJSON(v, anyShape, at) // parseValue makes nothing else
+	return wrong(v, anyShape, at) // parseValue makes nothing else
 }
 
-func (r *jsonReader) integer(text string, s *rpc.Shape, at *jsonPath) error {
+func (r *reader) integer(text string, s *rpc.Shape, at *path) error {
 	if s.Bits < 1 || s.Bits > 64 {
 		return at.errorf("the server describes it as an integer of %d bits, which there is not; upgrade sealmux or the server", s.Bits)
 	}
@@ -145,7 +145,7 @@ func (r *jsonReader) integer(text string, s *rpc.Shape, at *jsonPath) error {
 	return at.errorf("%s does not fit a uint%d, from 0 to %d", shorten(text), s.Bits, uint64(math.MaxUint64)>>(64-s.Bits))
 }
 
-func (r *jsonReader) float(v any, s *rpc.Shape, at *jsonPath) error {
+func (r *reader) float(v any, s *rpc.Shape, at *path) error {
 	if s.Bits != 32 && s.Bits != 64 {
 		return at.errorf("the server describes it as a float of %d bits, which there is not; upgrade sealmux or the server", s.Bits)
 	}
@@ -165,10 +165,10 @@ func (r *jsonReader) float(v any, s *rpc.Shape, at *jsonPath) error {
 		case "-Infinity":
 			f = math.Inf(-1)
 		default:
-			return wrongJSON(v, s, at)
+			return wrong(v, s, at)
 		}
 	default:
-		return wrongJSON(v, s, at)
+		return wrong(v, s, at)
 	}
 	if s.Bits == 32 {
 		return r.enc.EncodeFloat32(float32(f))
@@ -176,7 +176,7 @@ func (r *jsonReader) float(v any, s *rpc.Shape, at *jsonPath) error {
 	return r.enc.EncodeFloat64(f)
 }
 
-func (r *jsonReader) list(list []any, s *rpc.Shape, at *jsonPath) error {
+func (r *reader) list(list []any, s *rpc.Shape, at *path) error {
 	elem, err := r.elem(s, "list")
 	if err != nil {
 		return at.errorf("%w", err)
@@ -185,7 +185,7 @@ func (r *jsonReader) list(list []any, s *rpc.Shape, at *jsonPath) error {
 		return err
 	}
 	for i, v := range list {
-		if err := r.value(v, elem, &jsonPath{up: at, kind: pathIndex, index: i}); err != nil {
+		if err := r.value(v, elem, &path{up: at, kind: pathIndex, index: i}); err != nil {
 			return err
 		}
 	}
@@ -193,7 +193,7 @@ func (r *jsonReader) list(list []any, s *rpc.Shape, at *jsonPath) error {
 }
 
 // object writes a map, in the order of the JSON.
-func (r *jsonReader) object(o *jsonObject, s *rpc.Shape, at *jsonPath) error {
+func (r *reader) object(o *object, s *rpc.Shape, at *path) error {
 	key, err := r.key(s)
 	if err != nil {
 		return at.errorf("%w", err)
@@ -209,7 +209,7 @@ func (r *jsonReader) object(o *jsonObject, s *rpc.Shape, at *jsonPath) error {
 		return err
 	}
 	for i, k := range o.keys {
-		in := &jsonPath{up: at, kind: pathKey, text: k}
+		in := &path{up: at, kind: pathKey, text: k}
 		if key.Kind == "int" || key.Kind == "uint" {
 			// One spelling a number, or two keys would become the same.
 			if !isInteger(k) {
@@ -230,7 +230,7 @@ func (r *jsonReader) object(o *jsonObject, s *rpc.Shape, at *jsonPath) error {
 }
 
 // structure writes the fields that are there, in the order of the shape.
-func (r *jsonReader) structure(o *jsonObject, s *rpc.Shape, at *jsonPath) error {
+func (r *reader) structure(o *object, s *rpc.Shape, at *path) error {
 	if err := o.once(at); err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (r *jsonReader) structure(o *jsonObject, s *rpc.Shape, at *jsonPath) error 
 	}
 	for _, m := range members {
 		f := s.Fields[m.field]
-		in := &jsonPath{up: at, kind: pathField, text: f.Name}
+		in := &path{up: at, kind: pathField, text: f.Name}
 		fs, err := r.shape(f.Type)
 		if err != nil {
 			return in.errorf("%w", err)

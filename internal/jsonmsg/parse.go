@@ -1,4 +1,4 @@
-package main
+package jsonmsg
 
 import (
 	"bytes"
@@ -9,17 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxJSONDepth is how many arrays and objects may lie within each other: as many as a message may hold.
-const maxJSONDepth = 32
+// maxDepth is how many arrays and objects may lie within each other: as many as a message may hold.
+const maxDepth = 32
 
-// A jsonObject is an object as it was written, in order.
-type jsonObject struct {
+// An object is one of JSON as it was written, in order.
+type object struct {
 	keys   []string
 	values []any
 }
 
-// parseJSON returns the one value of text: nil, bool, json.Number, string, []any or *jsonObject.
-func parseJSON(text []byte) (any, error) {
+// parse returns the one value of text: nil, bool, json.Number, string, []any or *object.
+func parse(text []byte) (any, error) {
 	if !utf8.Valid(text) { // encoding/json would put replacement characters in
 		return nil, errors.New("the JSON is not in UTF-8; convert it first")
 	}
@@ -54,17 +54,17 @@ func parseValue(dec *json.Decoder, depth int) (any, error) {
 	if !ok {
 		return token, nil
 	}
-	if depth == maxJSONDepth {
-		return nil, fmt.Errorf("the JSON is nested deeper than %d; flatten it", maxJSONDepth)
+	if depth == maxDepth {
+		return nil, fmt.Errorf("the JSON is nested deeper than %d; flatten it", maxDepth)
 	}
-	list, object := []any{}, &jsonObject{}
+	list, o := []any{}, &object{}
 	for dec.More() {
 		if open == '{' {
 			key, err := dec.Token()
 			if err != nil {
 				return nil, err
 			}
-			object.keys = append(object.keys, key.(string)) // Token refuses all else here
+			o.keys = append(o.keys, key.(string)) // Token refuses all else here
 		}
 		value, err := parseValue(dec, depth+1)
 		if err != nil {
@@ -76,14 +76,14 @@ func parseValue(dec *json.Decoder, depth int) (any, error) {
 		return nil, err
 	}
 	if open == '{' {
-		object.values = list
-		return object, nil
+		o.values = list
+		return o, nil
 	}
 	return list, nil
 }
 
 // once refuses an object with a key twice: it does not say which value is meant.
-func (o *jsonObject) once(at *jsonPath) error {
+func (o *object) once(at *path) error {
 	seen := make(map[string]bool, len(o.keys))
 	for _, k := range o.keys {
 		if seen[k] {

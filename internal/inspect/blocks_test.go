@@ -1,4 +1,4 @@
-package main
+package inspect
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 )
 
 // Blocks of pcapng with something else are passed over, in either order of bytes; what would be held without bound is refused.
-func TestInspectBlocks(t *testing.T) {
+func TestBlocks(t *testing.T) {
 	all := session(t, 1400)
 	whole := pcapngOf(t, layers.LinkTypeEthernet, false, all)
 	section := binary.LittleEndian.Uint32(whole[4:])
@@ -31,9 +31,9 @@ func TestInspectBlocks(t *testing.T) {
 	wholeSession(t, with(block(names, 1<<20+12, 1<<20), block(secrets, 12, 0), block(statistics, 24, 12)), heading4)
 	damaged := func(capture []byte, why string) {
 		t.Helper()
-		out, errOut, code := inspected(bytes.NewReader(capture))
-		if want := "sealmux: the capture - is damaged: " + why; out != "" || !strings.HasPrefix(errOut, want) || code != exitFailed {
-			t.Errorf("exit code %d, %s%s", code, errOut, out)
+		out, said, failed := inspected(bytes.NewReader(capture), Options{})
+		if want := "the capture - is damaged: " + why; out != "" || !strings.HasPrefix(said, want) || !failed {
+			t.Errorf("failed: %v, %s%s", failed, said, out)
 		}
 	}
 	damaged(with(block(secrets, 0, 0)), "a block of it has an impossible length, ")
@@ -47,8 +47,8 @@ func TestInspectBlocks(t *testing.T) {
 
 	// Each packet has that much for itself, each section so many interfaces.
 	many := slices.Repeat(all, 400)
-	if _, errOut, code := inspected(bytes.NewReader(pcapngOf(t, layers.LinkTypeEthernet, false, many))); errOut != "" || code != exitDone {
-		t.Errorf("exit code %d, %s", code, errOut)
+	if _, said, failed := inspected(bytes.NewReader(pcapngOf(t, layers.LinkTypeEthernet, false, many)), Options{}); said != "" || failed {
+		t.Errorf("failed: %v, %s", failed, said)
 	}
 	some := append(slices.Clone(whole[:section]), bytes.Repeat(block(blockInterface, 20, 8), maxInterfaces)...)
 	wholeSession(t, slices.Concat(some, some, whole), heading4)

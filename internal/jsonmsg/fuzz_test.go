@@ -1,11 +1,8 @@
-package main
+package jsonmsg
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"io"
-	"slices"
 	"strings"
 	"testing"
 
@@ -24,18 +21,18 @@ func FuzzFromJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, shape int, text []byte) {
 		d := testTypes()
-		b, err := fromJSON(d, shape, text)
+		b, err := From(d, shape, text)
 		if err != nil {
 			return
 		}
 		if err := rpc.Check(b); err != nil {
 			t.Fatal(err)
 		}
-		back, err := toJSON(d, shape, b)
+		back, err := To(d, shape, b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := fromJSON(d, shape, back); err != nil || !bytes.Equal(again, b) {
+		if again, err := From(d, shape, back); err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("%x, through %s: %x %v", b, back, again, err)
 		}
 	})
@@ -52,11 +49,11 @@ func FuzzToJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, description []byte, shape int, value []byte) {
 		check := func(d *rpc.Description, shape int) error {
-			got, err := toJSON(d, shape, value)
+			got, err := To(d, shape, value)
 			if err == nil && (!json.Valid(got) || bytes.ContainsAny(got, "\n\r\x1b\x7f") || len(got) > 8*len(value)+16) {
 				t.Fatalf("%x: %s", value, got)
 			}
-			fromJSON(d, shape, got)
+			From(d, shape, got)
 			return err
 		}
 		if err := check(testTypes(), int(uint(shape)%tCount)); (err == nil) != (rpc.Check(value) == nil) {
@@ -65,34 +62,10 @@ func FuzzToJSON(f *testing.F) {
 		var d rpc.Description
 		if rpc.Check(description) == nil && msgpack.Unmarshal(description, &d) == nil {
 			check(&d, shape)
-			fromJSON(&d, shape, value)
+			From(&d, shape, value)
 			if text := d.String(shape); len(text) > 4096 || strings.Contains(text, "\n") {
 				t.Fatal(text)
 			}
-		}
-	})
-}
-
-// FuzzLines: every line of an input is read once, without its end.
-func FuzzLines(f *testing.F) {
-	for _, text := range []string{"", "\n", "a", "a\r\n\r\nb\r", "\r\r\n", "a\x00\xff\n\n"} {
-		f.Add(text, byte(0))
-		f.Add(text, byte(200))
-	}
-	f.Fuzz(func(t *testing.T, text string, often byte) {
-		text = strings.Repeat(text, 1+int(often)) // beyond the reader's buffer
-		var want []string
-		for line := range strings.Lines(text) {
-			want = append(want, strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"))
-		}
-		in := bufio.NewReaderSize(strings.NewReader(text), 16)
-		var got []string
-		line, err := readLine(in)
-		for ; err == nil; line, err = readLine(in) {
-			got = append(got, string(line))
-		}
-		if err != io.EOF || !slices.Equal(got, want) {
-			t.Fatalf("%q, %v, want %q", got, err, want)
 		}
 	})
 }

@@ -1,21 +1,24 @@
-package main
+package inspect
 
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// Captures for the tests of inspect, made of the bytes of a real session.
+// Captures for the tests, made of the bytes of a real session.
 
 // A segment is a TCP segment to be captured.
 type segment struct {
@@ -185,9 +188,18 @@ func gzipped(t testing.TB, data []byte) []byte {
 	return b.Bytes()
 }
 
-// inspected runs sealmux inspect on its standard input.
-func inspected(data io.Reader, flags ...string) (out, errOut string, code int) {
-	var o, e bytes.Buffer
-	code = run(append([]string{"inspect", "-"}, flags...), data, &o, &e)
-	return o.String(), e.String(), code
+// inspected shows a file that is the standard input. It returns what is printed, and what is said of it: the notes, then the error.
+func inspected(data io.Reader, o Options) (out, said string, failed bool) {
+	var printed, told strings.Builder
+	o.Stdin, o.Out, o.Note = data, &printed, func(text string) { told.WriteString(text + "\n") }
+	err := Files(context.Background(), []string{"-"}, o)
+	if err != nil {
+		told.WriteString(err.Error() + "\n")
+	}
+	return printed.String(), told.String(), err != nil
+}
+
+// harmful reports whether a terminal obeys something in a text, beside the ends of its lines.
+func harmful(text string) bool {
+	return strings.ContainsFunc(strings.ReplaceAll(text, "\n", ""), func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) })
 }

@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/sealmux/sealmux/rpc"
-	"github.com/sealmux/sealmux/transport"
 )
 
 // coded serves methods that have a codec.
@@ -31,23 +29,7 @@ func coded(t *testing.T) (addr, keyFile string) {
 	rpc.Unary[complex128, complex128]{Name: "gob.Square", Codec: rpc.Gob}.Handle(srv, func(_ context.Context, v complex128) (complex128, error) {
 		return v * v, nil
 	})
-	key, err := transport.GenerateKey(transport.MinKeyBits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyFile = filepath.Join(t.TempDir(), "server.pem")
-	if err := key.Public().WriteFile(keyFile); err != nil {
-		t.Fatal(err)
-	}
-	l, err := transport.Listen(context.Background(), "tcp", "127.0.0.1:0", &transport.Config{
-		Keys: []*transport.PrivateKey{key}, Peers: transport.AnyClient(), Protocol: rpc.Protocol})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(context.Background(), srv, l) }()
-	t.Cleanup(func() { srv.Close(); <-served })
-	return l.Addr().String(), keyFile
+	return serveHere(t, srv)
 }
 
 func TestCallCoded(t *testing.T) {

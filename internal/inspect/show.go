@@ -1,4 +1,4 @@
-package main
+package inspect
 
 import (
 	"bytes"
@@ -10,15 +10,13 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf16"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/transport"
 )
 
-// How inspect shows what it finds.
-
-// firstRecords is how many records of a direction are shown, unless all are.
-const firstRecords = 10
+// FirstRecords is how many records of a direction are shown, unless all are.
+const FirstRecords = 10
 
 // A shower prints lines. Its first error is kept, and ends the printing.
 type shower struct {
@@ -28,7 +26,7 @@ type shower struct {
 	err       error
 }
 
-// A line is what one says, as --json prints it.
+// A line is what one says, printed as JSON.
 type line struct {
 	Connection  int     `json:"connection"`
 	File        string  `json:"file,omitempty"`
@@ -101,19 +99,7 @@ func (s *shower) object(l *line) {
 		s.err = err
 		return
 	}
-	var safe strings.Builder // JSON lets through some of what a terminal obeys
-	for _, r := range string(text) {
-		switch {
-		case !obeyed(r):
-			safe.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&safe, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&safe, `\u%04x`, r)
-		}
-	}
-	_, s.err = fmt.Fprintf(s.out, "%s\n", safe.String())
+	_, s.err = fmt.Fprintf(s.out, "%s\n", termtext.Quiet(string(text))) // JSON lets through some of what a terminal obeys
 }
 
 // A shownSide is one direction as it is shown: parts as they come, the last thing that was found, and the end.
@@ -143,7 +129,7 @@ func (s *shownSide) see(part transport.Part, err error, when time.Time) {
 	if part.Kind == "record" {
 		s.records++
 		s.bytes += int64(part.Size)
-		if !s.show.all && s.records > firstRecords {
+		if !s.show.all && s.records > FirstRecords {
 			if s.hidden.records++; s.hidden.records == 1 {
 				s.hidden.from = part.Offset
 			}
@@ -178,7 +164,7 @@ func (s *shownSide) end(how string, when time.Time) {
 		return
 	}
 	if s.hidden.records > 0 {
-		s.line(when, s.hidden.from, fmt.Sprintf("… %s, %s", plural(s.hidden.records, "record"), sizeText(s.hidden.bytes)))
+		s.line(when, s.hidden.from, fmt.Sprintf("… %s, %s", termtext.Plural(s.hidden.records, "record"), sizeText(s.hidden.bytes)))
 	}
 	words := map[string]string{"fin": "FIN", "rst": "RST", "reset": "the other side sent RST", "open": "the capture ends",
 		"dropped": "not followed further, since it was silent and there were too many connections",
@@ -189,7 +175,7 @@ func (s *shownSide) end(how string, when time.Time) {
 	case s.alerted:
 		words += ", behind an alert"
 	case s.records > 0:
-		words += fmt.Sprintf(", behind %s, %s", plural(s.records, "record"), sizeText(s.bytes))
+		words += fmt.Sprintf(", behind %s, %s", termtext.Plural(s.records, "record"), sizeText(s.bytes))
 	}
 	s.line(when, s.offset, "end: "+words)
 }
@@ -220,7 +206,7 @@ func (s *shownSide) fault() string {
 	case errors.Is(s.err, transport.ErrTruncated) && s.at.Size == 0:
 		return "the handshake was not over"
 	case errors.Is(s.err, transport.ErrTruncated):
-		return fmt.Sprintf("cut in the middle of a %s at offset %d, %s into it", what, s.at.Offset, plural(int64(s.at.Size), "byte"))
+		return fmt.Sprintf("cut in the middle of a %s at offset %d, %s into it", what, s.at.Offset, termtext.Plural(int64(s.at.Size), "byte"))
 	case errors.Is(s.err, transport.ErrVersion):
 		return fmt.Sprintf("version %d of sealmux, which this program does not know", s.at.Version)
 	case errors.Is(s.err, transport.ErrNotSealmux):
@@ -258,27 +244,11 @@ func quoted(text string) string {
 	return text
 }
 
-// count writes a number with commas.
-func count(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-func plural(n int64, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + one + "s"
-}
-
 // sizeText writes so many bytes, in decimal units from 10,000 on.
 func sizeText(n int64) string {
 	switch {
 	case n < 10_000:
-		return plural(n, "byte")
+		return termtext.Plural(n, "byte")
 	case n < 1_000_000:
 		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
 	case n < 1_000_000_000:

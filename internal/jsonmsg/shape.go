@@ -1,4 +1,4 @@
-package main
+package jsonmsg
 
 import (
 	"encoding/json"
@@ -10,23 +10,29 @@ import (
 	"github.com/sealmux/sealmux/rpc"
 )
 
+// anyShape stands where no description says more.
+var anyShape = &rpc.Shape{Kind: "any"}
+
+// Shape returns the shape at i in d, such as MethodInfo.Request says. d came from a peer: an error tells of an i that is not in it.
+func Shape(d *rpc.Description, i int) (*rpc.Shape, error) {
+	if i < 0 || i >= len(d.Types) {
+		return nil, fmt.Errorf("the server's description refers to type %d, which is not among its %d; upgrade the server or tell its owner",
+			i, len(d.Types))
+	}
+	return &d.Types[i], nil
+}
+
 // A describer looks things up in a description, which came from a peer: what it refers to need not be there.
 type describer struct {
-	types []rpc.Shape
-	names map[*rpc.Shape]map[string]int // the fields of the structs met so far
+	described *rpc.Description
+	names     map[*rpc.Shape]map[string]int // the fields of the structs met so far
 }
 
 func newDescriber(d *rpc.Description) *describer {
-	return &describer{types: d.Types, names: make(map[*rpc.Shape]map[string]int)}
+	return &describer{described: d, names: make(map[*rpc.Shape]map[string]int)}
 }
 
-func (d *describer) shape(i int) (*rpc.Shape, error) {
-	if i < 0 || i >= len(d.types) {
-		return nil, fmt.Errorf("the server's description refers to type %d, which is not among its %d; upgrade the server or tell its owner",
-			i, len(d.types))
-	}
-	return &d.types[i], nil
-}
+func (d *describer) shape(i int) (*rpc.Shape, error) { return Shape(d.described, i) }
 
 // elem returns the shape of what is inside s, which nothing is known of unless s is of that kind.
 func (d *describer) elem(s *rpc.Shape, kind string) (*rpc.Shape, error) {
@@ -64,9 +70,9 @@ func (d *describer) fields(s *rpc.Shape) map[string]int {
 	return names
 }
 
-// A jsonPath is the way to a value of a request, kept as links because errors, the only ones to read it, are rare.
-type jsonPath struct {
-	up    *jsonPath // nil: the request itself
+// A path is the way to a value of a request, kept as links because errors, the only ones to read it, are rare.
+type path struct {
+	up    *path // nil: the request itself
 	kind  pathKind
 	text  string
 	index int
@@ -80,7 +86,7 @@ const (
 	pathIndex
 )
 
-func (p *jsonPath) String() string {
+func (p *path) String() string {
 	switch {
 	case p.up == nil:
 		return p.text
@@ -92,12 +98,12 @@ func (p *jsonPath) String() string {
 	return p.up.String() + "." + shorten(p.text)
 }
 
-func (p *jsonPath) errorf(format string, args ...any) error {
+func (p *path) errorf(format string, args ...any) error {
 	return fmt.Errorf("%v: %w", p, fmt.Errorf(format, args...))
 }
 
-// wrongJSON says that v is not what JSON has for values of shape s.
-func wrongJSON(v any, s *rpc.Shape, at *jsonPath) error {
+// wrong says that v is not what JSON has for values of shape s.
+func wrong(v any, s *rpc.Shape, at *path) error {
 	want := map[string]string{
 		"bool":   "true or false",
 		"int":    "an integer such as 3",
@@ -120,7 +126,7 @@ func wrongJSON(v any, s *rpc.Shape, at *jsonPath) error {
 		got = strconv.Quote(shorten(v))
 	case []any:
 		got = "an array"
-	case *jsonObject:
+	case *object:
 		got = "an object"
 	}
 	return at.errorf("write %s, not %s", want, got)
@@ -145,6 +151,9 @@ func fieldList(s *rpc.Shape) string {
 	}
 	return text
 }
+
+// reason is an error of rpc.Check without the name of its package, which means nothing to who reads it.
+func reason(err error) string { return strings.TrimPrefix(err.Error(), "rpc: ") }
 
 // shorten keeps an error from holding all of a long text.
 func shorten(text string) string {

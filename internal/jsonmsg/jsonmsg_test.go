@@ -1,4 +1,4 @@
-package main
+package jsonmsg
 
 import (
 	"bytes"
@@ -10,9 +10,12 @@ import (
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
+	"go.uber.org/goleak"
 
 	"github.com/sealmux/sealmux/rpc"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Where the types of testTypes are.
 const (
@@ -74,7 +77,7 @@ func TestFromJSON(t *testing.T) {
 		shape int
 		text  string
 		want  rpc.Raw
-		back  string // what toJSON makes of it; "": text
+		back  string // what To makes of it; "": text
 	}{
 		{tText, "", pack(t, nil), "null"},
 		{tInt8, " \n", pack(t, nil), "null"},
@@ -115,7 +118,7 @@ func TestFromJSON(t *testing.T) {
 			`{"z":[1,-1,1.0,18446744073709551615,100.0,true,"x",null],"a":{}}`},
 		{tAny, strings.Repeat("[", 32) + strings.Repeat("]", 32), append(bytes.Repeat([]byte{0x91}, 31), 0x90), ""},
 	} {
-		got, err := fromJSON(testTypes(), row.shape, []byte(row.text))
+		got, err := From(testTypes(), row.shape, []byte(row.text))
 		if err != nil || !bytes.Equal(got, row.want) {
 			t.Errorf("%s as %d: %x %v, want %x", row.text, row.shape, got, err, row.want)
 			continue
@@ -123,7 +126,7 @@ func TestFromJSON(t *testing.T) {
 		if row.back == "" {
 			row.back = row.text
 		}
-		if back, err := toJSON(testTypes(), row.shape, got); err != nil || string(back) != row.back {
+		if back, err := To(testTypes(), row.shape, got); err != nil || string(back) != row.back {
 			t.Errorf("%s as %d: back %s %v, want %s", row.text, row.shape, back, err, row.back)
 		}
 	}
@@ -187,7 +190,7 @@ func TestFromJSONErrors(t *testing.T) {
 		{tCount, "1", "type 17, which is not among its 17"},
 		{-1, "1", "type -1"},
 	} {
-		got, err := fromJSON(testTypes(), row.shape, []byte(row.text))
+		got, err := From(testTypes(), row.shape, []byte(row.text))
 		if err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%.100s as %d: %.100x %v, want %s", row.text, row.shape, got, err, row.want)
 		} else if len(err.Error()) > 400 {
@@ -206,10 +209,10 @@ func TestHostileDescriptions(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		shape rpc.Shape
-		text  string // "": skip fromJSON
+		text  string // "": skip From
 		value rpc.Raw
 		want  string
-		reads bool // toJSON takes it
+		reads bool // To takes it
 	}{
 		{"unknown kind", rpc.Shape{Kind: "color"}, "1", pack(t, 1), "which this sealmux does not know", true},
 		{"no bits", rpc.Shape{Kind: "int"}, "1", pack(t, 1), "0 bits", true},
@@ -225,23 +228,23 @@ func TestHostileDescriptions(t *testing.T) {
 		{"many long fields", rpc.Shape{Kind: "struct", Fields: many}, `{"A":1}`, pack(t, map[string]int{"A": 1}), "and 480 more", true},
 	} {
 		d := &rpc.Description{Types: []rpc.Shape{row.shape, {Kind: "text"}}}
-		_, err := fromJSON(d, 0, []byte(row.text))
+		_, err := From(d, 0, []byte(row.text))
 		if err == nil || !strings.Contains(err.Error(), row.want) || len(err.Error()) > 2000 {
 			t.Errorf("%s: %v", row.name, err)
 		}
-		got, err := toJSON(d, 0, row.value)
+		got, err := To(d, 0, row.value)
 		if (err == nil) != row.reads || err != nil && !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s, out: %s %v", row.name, got, err)
 		}
 	}
 	twice := &rpc.Description{Types: []rpc.Shape{{Kind: "struct", Fields: []rpc.Field{{Name: "A"}, {Name: "A", Type: 7}}}}}
-	if b, err := fromJSON(twice, 0, []byte(`{"A":{}}`)); err != nil || rpc.Check(b) != nil {
+	if b, err := From(twice, 0, []byte(`{"A":{}}`)); err != nil || rpc.Check(b) != nil {
 		t.Error(b, err)
 	}
 	circle := &rpc.Description{Types: []rpc.Shape{{Kind: "list"}}} // of itself, which Go has too
 	for depth, ok := range map[int]bool{32: true, 33: false} {
 		text := strings.Repeat("[", depth) + strings.Repeat("]", depth)
-		if _, err := fromJSON(circle, 0, []byte(text)); (err == nil) != ok {
+		if _, err := From(circle, 0, []byte(text)); (err == nil) != ok {
 			t.Error(depth, err)
 		}
 	}
@@ -269,7 +272,7 @@ func TestToJSONOfOthers(t *testing.T) {
 		{tBool, rpc.Raw{0xd9, 1, 'a'}, `"a"`},
 		{tAny, rpc.Raw{0xdf, 0, 0, 0, 1, 0x01, 0xdd, 0, 0, 0, 0}, `{"1":[]}`},
 	} {
-		got, err := toJSON(testTypes(), row.shape, row.value)
+		got, err := To(testTypes(), row.shape, row.value)
 		if err != nil || string(got) != row.want {
 			t.Errorf("%x as %d: %s %v, want %s", row.value, row.shape, got, err, row.want)
 		}
@@ -278,11 +281,11 @@ func TestToJSONOfOthers(t *testing.T) {
 		}
 	}
 	for _, bad := range []rpc.Raw{nil, {0xc1}, {0x92, 1}, {1, 1}, {0xd4, 1, 1}} {
-		if got, err := toJSON(testTypes(), tAny, bad); err == nil {
+		if got, err := To(testTypes(), tAny, bad); err == nil {
 			t.Errorf("%x: %s", bad, got)
 		}
 	}
-	if got, err := toJSON(testTypes(), tCount, pack(t, 1)); err == nil {
+	if got, err := To(testTypes(), tCount, pack(t, 1)); err == nil {
 		t.Error(got)
 	}
 }
@@ -290,11 +293,25 @@ func TestToJSONOfOthers(t *testing.T) {
 func TestJSONOfLongValues(t *testing.T) {
 	data := make([]byte, 1<<20)
 	text := `{"Items":[{"Data":"` + base64.StdEncoding.EncodeToString(data) + `"}],"Any":"` + strings.Repeat("长", 1<<18) + `"}`
-	b, err := fromJSON(testTypes(), tRequest, []byte(text))
+	b, err := From(testTypes(), tRequest, []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back, err := toJSON(testTypes(), tRequest, b); err != nil || string(back) != text {
+	if back, err := To(testTypes(), tRequest, b); err != nil || string(back) != text {
 		t.Error(len(back), err)
+	}
+}
+
+func TestShape(t *testing.T) {
+	d := testTypes()
+	for i, want := range d.Types {
+		if got, err := Shape(d, i); err != nil || got.Kind != want.Kind {
+			t.Errorf("%d: %v %v, want %s", i, got, err, want.Kind)
+		}
+	}
+	for _, i := range []int{-1, tCount} {
+		if got, err := Shape(d, i); err == nil {
+			t.Errorf("%d: %v", i, got)
+		}
 	}
 }

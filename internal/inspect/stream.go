@@ -1,4 +1,4 @@
-package main
+package inspect
 
 import (
 	"bytes"
@@ -73,7 +73,7 @@ func (c *capture) New(net, ports gopacket.Flow, tcp *layers.TCP, ac reassembly.A
 		return nil // the rest of one that is over, or of which nothing can be said
 	}
 	n := &connection{capture: c, flows: f, order: c.order, start: ac.GetCaptureInfo().Timestamp}
-	if len(c.live) >= maxConnections {
+	if len(c.live) >= MaxConnections {
 		if tcp.SYN && !tcp.ACK {
 			c.over.add(n.name())
 		}
@@ -259,7 +259,7 @@ func (n *connection) complete() {
 		c.others.add(n.name())
 	}
 	delete(c.live, n)
-	if len(c.closed) >= maxConnections {
+	if len(c.closed) >= MaxConnections {
 		clear(c.closed)
 	}
 	c.closed[n.flows] = true

@@ -1,23 +1,22 @@
-package main
+package jsonmsg
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode/utf16"
 
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
 )
 
 // codedKey is the key of a coded body (rpc/SPEC.md, B10).
 const codedKey = 0x636f6465
 
-// codedFromJSON returns a message of a method that has a codec. JSON goes as it is: the server knows the types.
-func codedFromJSON(codec string, value any, text []byte) (rpc.Raw, error) {
+// fromCoded returns a message of a method that has a codec. JSON goes as it is: the server knows the types.
+func fromCoded(codec string, value any, text []byte) (rpc.Raw, error) {
 	if value == nil {
 		return rpc.Raw{0xc0}, nil
 	}
@@ -34,8 +33,8 @@ func codedFromJSON(codec string, value any, text []byte) (rpc.Raw, error) {
 	return b.Bytes(), nil
 }
 
-// codedToJSON returns the JSON in a message that passed rpc.Check; false if it has none.
-func codedToJSON(value rpc.Raw) ([]byte, bool) {
+// toCoded returns the JSON in a message that passed rpc.Check; false if it has none.
+func toCoded(value rpc.Raw) ([]byte, bool) {
 	dec := msgpack.NewDecoder(bytes.NewReader(value))
 	pairs, err1 := dec.DecodeMapLen()
 	if err1 != nil || pairs != 1 {
@@ -55,23 +54,5 @@ func codedToJSON(value rpc.Raw) ([]byte, bool) {
 	if json.Compact(&line, []byte(text)) != nil {
 		return nil, false
 	}
-	return []byte(quiet(line.String())), true
-}
-
-// quiet escapes in JSON what a terminal would obey. Outside of its strings JSON has no such characters.
-func quiet(text string) string {
-	if !strings.ContainsFunc(text, obeyed) {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if !obeyed(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
+	return []byte(termtext.Quiet(line.String())), true
 }

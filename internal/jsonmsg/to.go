@@ -1,4 +1,4 @@
-package main
+package jsonmsg
 
 import (
 	"bytes"
@@ -9,30 +9,32 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
+	"github.com/sealmux/sealmux/internal/termtext"
 	"github.com/sealmux/sealmux/rpc"
 )
 
-// A jsonWriter turns msgpack into JSON. The bytes say what each value is. The shape is followed beside, to refuse a
+// A writer turns msgpack into JSON. The bytes say what each value is. The shape is followed beside, to refuse a
 // description that refers to nothing and to write floats as people do where no reader could take them for integers.
-type jsonWriter struct {
+type writer struct {
 	*describer
 	dec *msgpack.Decoder
 	out bytes.Buffer
 	enc *json.Encoder // to out
 }
 
-// toJSON returns value as JSON on one line. It takes any value that passes rpc.Check, also one that is not of the shape: a
-// peer may be newer than its description. A map with the integer 1 and the text "1" as keys comes out with the key "1" twice.
-func toJSON(d *rpc.Description, shape int, value rpc.Raw) ([]byte, error) {
+// To returns value, a message in a shape of d, as JSON on one line without its end, of which a terminal obeys nothing. It takes
+// any value that passes rpc.Check, also one that is not of the shape: a peer may be newer than its description. It fails if
+// rpc.Check does, or if d refers to a type that it does not have or to keys that JSON cannot have. A map with the integer 1 and
+// the text "1" as keys comes out with the key "1" twice.
+func To(d *rpc.Description, shape int, value rpc.Raw) ([]byte, error) {
 	if err := rpc.Check(value); err != nil { // after this, lengths are true and nothing is deeper than 32
-		return nil, fmt.Errorf("the message cannot be read: %s; tell the owner of the server", plain(err))
+		return nil, fmt.Errorf("the message cannot be read: %s; tell the owner of the server", reason(err))
 	}
-	w := jsonWriter{describer: newDescriber(d), dec: msgpack.NewDecoder(bytes.NewReader(value))}
+	w := writer{describer: newDescriber(d), dec: msgpack.NewDecoder(bytes.NewReader(value))}
 	w.enc = json.NewEncoder(&w.out)
 	w.enc.SetEscapeHTML(false)
 	s, err := w.shape(shape)
@@ -40,7 +42,7 @@ func toJSON(d *rpc.Description, shape int, value rpc.Raw) ([]byte, error) {
 		return nil, err
 	}
 	if s.Kind == "coded" {
-		if text, ok := codedToJSON(value); ok {
+		if text, ok := toCoded(value); ok {
 			return text, nil
 		}
 	}
@@ -50,7 +52,7 @@ func toJSON(d *rpc.Description, shape int, value rpc.Raw) ([]byte, error) {
 	return w.out.Bytes(), nil
 }
 
-func (w *jsonWriter) value(s *rpc.Shape) error {
+func (w *writer) value(s *rpc.Shape) error {
 	c, err := w.dec.PeekCode()
 	if err != nil {
 		return err
@@ -92,7 +94,7 @@ func (w *jsonWriter) value(s *rpc.Shape) error {
 	return w.integer(c)
 }
 
-func (w *jsonWriter) integer(c byte) error {
+func (w *writer) integer(c byte) error {
 	if c == msgpcode.Uint64 {
 		n, err := w.dec.DecodeUint64()
 		w.out.Write(strconv.AppendUint(w.out.AvailableBuffer(), n, 10))
@@ -103,11 +105,8 @@ func (w *jsonWriter) integer(c byte) error {
 	return err
 }
 
-// obeyed are the characters that JSON lets through and a terminal acts on: it is told what to do, or in what order to show text.
-func obeyed(r rune) bool { return r >= 0x7f && r <= 0x9f || unicode.Is(unicode.Cf, r) }
-
 // string writes a text and returns it. It escapes what a terminal would obey.
-func (w *jsonWriter) string() (string, error) {
+func (w *writer) string() (string, error) {
 	text, err := w.dec.DecodeString()
 	if err != nil {
 		return "", err
@@ -117,16 +116,16 @@ func (w *jsonWriter) string() (string, error) {
 		return "", err
 	}
 	w.out.Truncate(w.out.Len() - 1) // the newline
-	if strings.ContainsFunc(text, obeyed) {
+	if termtext.Quiet(text) != text {
 		quoted := string(w.out.Bytes()[start:])
 		w.out.Truncate(start)
-		w.out.WriteString(quiet(quoted))
+		w.out.WriteString(termtext.Quiet(quoted))
 	}
 	return text, nil
 }
 
 // name writes a map's key, which in JSON is always a string, and returns it if it is text, as the names of fields are.
-func (w *jsonWriter) name() (text string, isText bool, err error) {
+func (w *writer) name() (text string, isText bool, err error) {
 	c, err := w.dec.PeekCode()
 	if err != nil {
 		return "", false, err
@@ -142,7 +141,7 @@ func (w *jsonWriter) name() (text string, isText bool, err error) {
 }
 
 // float writes f so that it is read back as a float of the same value. Only where the shape says float is that without a point.
-func (w *jsonWriter) float(f float64, bits int, s *rpc.Shape) {
+func (w *writer) float(f float64, bits int, s *rpc.Shape) {
 	switch {
 	case math.IsNaN(f):
 		w.out.WriteString(`"NaN"`)
@@ -165,7 +164,7 @@ func (w *jsonWriter) float(f float64, bits int, s *rpc.Shape) {
 	}
 }
 
-func (w *jsonWriter) array(s *rpc.Shape) error {
+func (w *writer) array(s *rpc.Shape) error {
 	n, err := w.dec.DecodeArrayLen()
 	if err != nil {
 		return err
@@ -187,7 +186,7 @@ func (w *jsonWriter) array(s *rpc.Shape) error {
 	return nil
 }
 
-func (w *jsonWriter) object(s *rpc.Shape) error {
+func (w *writer) object(s *rpc.Shape) error {
 	n, err := w.dec.DecodeMapLen()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
-package main
+package inspect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,15 +13,19 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/gopacket/gopacket/reassembly"
+
+	"github.com/sealmux/sealmux/internal/termtext"
 )
 
-// Bounds of what is held of a capture, which may be anybody's.
+// MaxConnections is how many TCP connections of a capture are followed at a time.
+const MaxConnections = 10_000
+
+// More bounds of what is held of a capture, which may be anybody's.
 const (
-	maxConnections = 10_000    // followed at a time
-	maxPacket      = 256 << 10 // bytes of one packet
-	maxPagesSide   = 512       // of 1,900 bytes, of one direction, that wait for what is missing before them
-	maxPages       = 16 << 10  // of all directions: 32 MiB, and as much while the last of them are shown
-	maxNamed       = 5         // connections named in a note
+	maxPacket    = 256 << 10 // bytes of one packet
+	maxPagesSide = 512       // of 1,900 bytes, of one direction, that wait for what is missing before them
+	maxPages     = 16 << 10  // of all directions: 32 MiB, and as much while the last of them are shown
+	maxNamed     = 5         // connections named in a note
 	// After so much time in the capture bytes that are missing are given up and, when no more connections can be followed,
 	// connections that were silent so long.
 	patience = 30 * time.Second
@@ -48,6 +53,14 @@ func (s pcapngSource) ZeroCopyReadPacketData() ([]byte, gopacket.CaptureInfo, er
 
 func (s pcapngSource) link(info gopacket.CaptureInfo) layers.LinkType {
 	return info.AncillaryData[0].(layers.LinkType)
+}
+
+// isCapture knows the files of tcpdump and Wireshark by how they begin.
+func isCapture(start []byte) (pcap, pcapng bool) {
+	for _, magic := range []string{"\xa1\xb2\xc3\xd4", "\xd4\xc3\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x4d\x3c\xb2\xa1"} {
+		pcap = pcap || bytes.Equal(start, []byte(magic))
+	}
+	return pcap, bytes.Equal(start, []byte("\n\r\r\n"))
 }
 
 // openCapture returns nil if what begins so is no capture.
@@ -114,7 +127,7 @@ func (n *noted) add(name string) {
 }
 
 func (n *noted) String() string {
-	text := plural(n.count, "connection")
+	text := termtext.Plural(n.count, "connection")
 	if len(n.names) > 0 {
 		text += " (" + strings.Join(n.names, ", ")
 		if int64(len(n.names)) < n.count {
@@ -131,7 +144,7 @@ func (i *inspector) capture(ctx context.Context, name string, source packetSourc
 	before := i.show.count
 	err := c.read(ctx, source)
 	c.finish()
-	c.note(i.notes, name)
+	c.tell(i.note, name)
 	switch {
 	case i.show.err != nil:
 		return i.show.err
@@ -234,7 +247,7 @@ func (c *capture) tick() {
 	}
 	c.ticked, c.resting = c.now, c.tcp+len(c.live) // it goes through all of them, whatever times a capture claims
 	options := reassembly.FlushOptions{T: c.now.Add(-patience)}
-	if len(c.live) >= maxConnections {
+	if len(c.live) >= MaxConnections {
 		options.TC = options.T
 	}
 	c.assembler.FlushWithOptions(options)
@@ -245,10 +258,10 @@ type moment struct{ info gopacket.CaptureInfo }
 
 func (m *moment) GetCaptureInfo() gopacket.CaptureInfo { return m.info }
 
-// note says what is not shown.
-func (c *capture) note(out io.Writer, name string) {
+// tell says what is not shown.
+func (c *capture) tell(note func(string), name string) {
 	say := func(format string, args ...any) {
-		fmt.Fprintf(out, "sealmux: %s: %s\n", quoted(name), fmt.Sprintf(format, args...))
+		note(quoted(name) + ": " + fmt.Sprintf(format, args...))
 	}
 	if c.others.count > 0 {
 		say("%s not shown: no message of sealmux at the beginning", &c.others)
@@ -257,9 +270,9 @@ func (c *capture) note(out io.Writer, name string) {
 		say("%s not shown: the beginning is not in the capture; begin to capture before the client connects", &c.midway)
 	}
 	if c.over.count > 0 {
-		say("%s not shown: there were more than %s at a time; choose some with --port, or when you capture", &c.over, count(maxConnections))
+		say("%s not shown: there were more than %s at a time; choose some with --port, or when you capture", &c.over, termtext.Count(MaxConnections))
 	}
 	if c.shortened > 0 {
-		say("%s shortened when captured, so bytes are missing; capture whole packets with tcpdump -s 0", plural(int64(c.shortened), "packet"))
+		say("%s shortened when captured, so bytes are missing; capture whole packets with tcpdump -s 0", termtext.Plural(int64(c.shortened), "packet"))
 	}
 }
