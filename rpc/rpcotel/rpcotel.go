@@ -127,8 +127,8 @@ func (o *observer) begin(ctx context.Context, method string, more ...attribute.K
 func (w *watch) end(err error, panicked bool, failed func(rpc.Code) bool, sent, received int64) {
 	w.once.Do(func() {
 		defer w.span.End()
-		if w.counted {
-			w.o.active.Add(w.ctx, -1, w.o.fixed)
+		if w.counted { // it is active until it is measured
+			defer w.o.active.Add(w.ctx, -1, w.o.fixed)
 		}
 		measured := w.o.took.Enabled(w.ctx)
 		if !measured && !w.span.IsRecording() {

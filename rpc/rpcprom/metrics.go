@@ -110,9 +110,9 @@ func (m *Metrics) name(method string, outcome rpc.Outcome) string {
 	return method
 }
 
-// done counts one that has ended.
+// done counts one that has ended. It is in flight until it is counted.
 func (s *side) done(method, form string, began time.Time, code rpc.Code, outcome rpc.Outcome) {
-	s.inFlight.Dec()
+	defer s.inFlight.Dec()
 	method = strings.ToValidUTF8(method, "?") // Prometheus panics at anything else
 	s.calls.WithLabelValues(method, form, code.String(), outcome.String()).Inc()
 	s.seconds.WithLabelValues(method, form).Observe(time.Since(began).Seconds())
