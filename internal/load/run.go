@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,8 +94,8 @@ func (r *Run) do(ctx context.Context) {
 		working.Go(r.pace)
 	}
 	ended := make(chan struct{})
-	for i, c := range r.load.Clients {
-		watching.Go(func() { r.watchClient(i, c, ended) })
+	for _, c := range r.load.Clients {
+		watching.Go(func() { r.watchClient(c, ended) })
 	}
 	watching.Go(func() { r.watchTimeouts(watched, ended) })
 	watching.Go(func() { r.collect(ended) })
@@ -111,11 +112,10 @@ func (r *Run) do(ctx context.Context) {
 }
 
 // watchClient stops the run when a client takes no more calls.
-func (r *Run) watchClient(i int, c *rpc.Client, ended <-chan struct{}) {
+func (r *Run) watchClient(c *rpc.Client, ended <-chan struct{}) {
 	select {
 	case <-c.Draining():
-		r.lost.CompareAndSwap(0, int64(i)+1)
-		r.stop()
+		r.lose(c)
 	case <-ended:
 	}
 }
@@ -207,7 +207,7 @@ func (c *unaryCaller) work() {
 		case c.Run.ctx.Err() != nil:
 			c.shard.abandon()
 			return
-		case gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent: // it came too late, before the run has noticed
+		case c.gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent: // it came too late, before the run has noticed
 			c.shard.abandon()
 			return
 		default:
@@ -216,12 +216,20 @@ func (c *unaryCaller) work() {
 	}
 }
 
-// gone reports whether a client takes no more calls.
-func gone(c *rpc.Client) bool {
+// gone reports whether a client takes no more calls. Then that is what ends the run: all callers may have seen it, and be gone, before
+// watchClient does.
+func (r *Run) gone(c *rpc.Client) bool {
 	select {
 	case <-c.Draining():
+		r.lose(c)
 		return true
 	default:
 		return false
 	}
+}
+
+// lose stops the run for the loss of a client, unless it was stopped for that of another.
+func (r *Run) lose(c *rpc.Client) {
+	r.lost.CompareAndSwap(0, int64(slices.Index(r.load.Clients, c))+1)
+	r.stop()
 }

@@ -304,6 +304,26 @@ func TestEndsWithItsSession(t *testing.T) {
 	}
 }
 
+// TestSeesTheLoss: all callers are gone at once, for none of their calls can be sent. The run says why, whoever came to see it first.
+func TestSeesTheLoss(t *testing.T) {
+	for range 100 {
+		for _, streams := range []int{0, 2} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newTestServer(t, 1, func(time.Duration) (time.Duration, error) { return time.Millisecond, nil })
+				defer s.stop()
+				s.clients[0].Close()
+				l := s.load(2, 0)
+				l.Streams = streams
+				r := runOf(l, 0, time.Hour)
+				r.do(t.Context())
+				client, lost := r.Lost()
+				exactly(t, "lost", lost && client == 0, true)
+				exactly(t, "failed", r.Failed(), 0)
+			})
+		}
+	}
+}
+
 // TestGivesUp when the first second has nothing but errors, but not with -n, nor if one call succeeds.
 func TestGivesUp(t *testing.T) {
 	for _, c := range []struct {

@@ -36,7 +36,7 @@ func (c *streamCaller) work() {
 			c.held = false
 			c.broke(err, false, c.due, 0)
 		}
-		if c.Run.ctx.Err() != nil || gone(c.client) {
+		if c.Run.ctx.Err() != nil || c.gone(c.client) {
 			return
 		}
 		if err != nil {
@@ -126,7 +126,7 @@ var errNoReply = rpc.Errorf(rpc.Unknown, "the stream ended before the reply")
 
 // broke records a message that has no reply for its stream broke.
 func (c *streamCaller) broke(err error, expired bool, due, begun time.Duration) {
-	if c.Run.ctx.Err() != nil || gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent {
+	if c.Run.ctx.Err() != nil || c.gone(c.client) && rpc.OutcomeOf(err) == rpc.NotSent {
 		c.shard.abandon()
 		return
 	}
