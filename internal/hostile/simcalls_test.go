@@ -47,10 +47,12 @@ func pattern(id uint64, n int) []byte {
 func (w *world) server() *rpc.Server {
 	srv := rpc.NewServer(rpc.Options{Logger: quiet})
 	end := func(ctx context.Context, t task) error {
-		select {
-		case <-time.After(t.Takes):
-		case <-ctx.Done():
-			return ctx.Err()
+		if t.Takes > 0 { // timers that are due at once, of several goroutines of a bubble, crash the race detector (Go 1.26)
+			select {
+			case <-time.After(t.Takes):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		switch t.How {
 		case "error":
