@@ -361,7 +361,13 @@ func TestDialsShareTickets(t *testing.T) {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { s.Accept(); s.Close() })
+			wg.Go(func() {
+				defer s.Close()
+				if st, err := s.Accept(); err == nil {
+					st.Close()
+				}
+				<-s.Done() // the client ends it: else it might, before Open has returned there
+			})
 		}
 	})
 	var mu sync.Mutex
