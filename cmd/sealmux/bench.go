@@ -183,7 +183,7 @@ func bench(ctx context.Context, d *dialer, o *benchOptions, addr string, out, er
 	if err := o.run(ctx, r, out, errOut); err != nil {
 		return err
 	}
-	verdict, unsaved := o.verdict(r.Run, links), picture.save(r.SVG())
+	verdict, unsaved := o.verdict(r.Run, links), picture.save(r.SVG)
 	switch {
 	case unsaved == nil:
 		return verdict

@@ -38,11 +38,12 @@ func newBenchPicture(name string) (*benchPicture, error) {
 	return &benchPicture{name, f}, nil
 }
 
-// save writes what was drawn. If that is nothing it says so, and what was in the file stays.
-func (p *benchPicture) save(svg string) error {
+// save draws, and writes that. If it is nothing it says so, and what was in the file stays.
+func (p *benchPicture) save(draw func() string) error {
 	if p == nil {
 		return nil
 	}
+	svg := draw()
 	if svg == "" {
 		return fmt.Errorf("--svg: nothing was measured; %s is not written", p.name)
 	}

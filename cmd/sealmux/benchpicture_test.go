@@ -21,7 +21,7 @@ func TestBenchPictureFile(t *testing.T) {
 			t.Error("the file is there before it is saved")
 		}
 		if save {
-			if err := p.save(drawn); err != nil {
+			if err := p.save(func() string { return drawn }); err != nil {
 				t.Error(err)
 			}
 		}
@@ -34,7 +34,7 @@ func TestBenchPictureFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.save(""); err == nil || !strings.Contains(err.Error(), "is not written") {
+	if err := p.save(func() string { return "" }); err == nil || !strings.Contains(err.Error(), "is not written") {
 		t.Errorf("nothing to draw: %v", err)
 	}
 	p.discard()
